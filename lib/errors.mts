@@ -1,0 +1,52 @@
+/** One thing that is wrong with what the operator wrote: where, what was found, what was expected, what to do. */
+export type Fault = {
+  /** The file as the operator named it, or the flag (`--hosts`). */
+  file: string
+  line?: number
+  /** The column, key or argument: `IP_PRIVEE`, `network.mtu`. */
+  what: string
+  /** What was found there. Left out when nothing was. */
+  value?: string
+  /** Completes "expected ...". */
+  expected: string
+  /** A sentence: what to do about it. */
+  remedy: string
+}
+
+const LONGEST_VALUE = 80
+
+/** Invisible and direction-changing characters, and every blank but the plain space. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu
+
+const codePoint = (character: string) => `\\u${character.codePointAt(0)?.toString(16).padStart(4, '0')}`
+
+/**
+ * The value in double quotes, for a message: literal quotes and control characters escaped, invisible characters
+ * shown as `\u00a0`, at most 80 characters.
+ */
+export const quoted = (value: string): string => {
+  const shown = value.length > LONGEST_VALUE ? `${value.slice(0, LONGEST_VALUE)}…` : value
+  return JSON.stringify(shown).replace(UNSEEN, codePoint)
+}
+
+/** One line: `servers.tsv:7 IP_PRIVEE "10.0.0.999": expected an IPv4 address. Fix the column.` */
+export const renderFault = ({ file, line, what, value, expected, remedy }: Fault): string => {
+  const place = line === undefined ? file : `${file}:${line}`
+  const found = value === undefined ? '' : ` ${quoted(value)}`
+  return `${place} ${what}${found}: expected ${expected}. ${remedy}`
+}
+
+/**
+ * What the operator wrote (inventory, settings, flags) cannot be used. Holds every fault at once, and its message has
+ * one line for each. A script ends with `exitCode`, before any host was contacted.
+ */
+export class UsageError extends Error {
+  readonly faults: Fault[]
+  readonly exitCode = 64
+
+  constructor(faults: Fault[]) {
+    super(faults.map(renderFault).join('\n'))
+    this.name = 'UsageError'
+    this.faults = faults
+  }
+}

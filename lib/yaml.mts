@@ -1,0 +1,69 @@
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from 'yaml'
+import { type Fault, UsageError } from './errors.mts'
+import { readText } from './text.mts'
+
+export type Path = (string | number)[]
+
+/** Where something stands in a YAML file: its line, and the text that was written there. */
+export type Place = { line: number; value: string }
+
+export type Yaml = {
+  data: unknown
+  /** Where the value at the path stands, or undefined if the file does not hold it. */
+  place: (path: Path) => Place | undefined
+  /** Where the key itself stands. */
+  keyPlace: (path: Path) => Place | undefined
+  /** Keys that are there twice: the rest of the file can be judged all the same. */
+  faults: Fault[]
+}
+
+const describe = ({ code, message }: YAMLError): Pick<Fault, 'what' | 'expected' | 'remedy'> => {
+  if (code === 'DUPLICATE_KEY') {
+    return { what: 'key', expected: 'each key once', remedy: 'Delete one of the two.' }
+  }
+  if (code === 'TAB_AS_INDENT') {
+    return { what: 'indentation', expected: 'spaces', remedy: 'Replace each tab at the start of the line by spaces.' }
+  }
+  const [problem = message] = message.split('\n')
+  return { what: 'YAML', expected: `what YAML allows (${problem.replace(/\.$/, '')})`, remedy: 'Correct the syntax.' }
+}
+
+/** Reads one YAML document. Throws a UsageError for what is no YAML. */
+export const readYaml = async (file: string): Promise<Yaml> => {
+  const { lines } = await readText(file)
+  const text = lines.join('\n')
+  const counter = new LineCounter()
+  const doc = parseDocument(text, { lineCounter: counter, prettyErrors: false })
+  const lineOf = (offset: number) => counter.linePos(offset).line
+
+  const problems = [...doc.errors, ...doc.warnings]
+  const faults = problems.map((problem) => {
+    const line = lineOf(problem.pos[0])
+    return { file, line, value: lines[line - 1]?.trim() ?? '', ...describe(problem) }
+  })
+  if (problems.some(({ code }) => code !== 'DUPLICATE_KEY')) throw new UsageError(faults)
+
+  const resolve = (node: unknown): unknown => (isAlias(node) ? node.resolve(doc) : node)
+  const step = (node: unknown, key: string | number): { key: unknown; value: unknown } | undefined => {
+    const here = resolve(node)
+    if (isMap(here)) return here.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === String(key))
+    if (isSeq(here) && typeof key === 'number') return { key: here.items[key], value: here.items[key] }
+    return undefined
+  }
+  const find = (path: Path) => {
+    let pair: { key: unknown; value: unknown } | undefined = { key: doc.contents, value: doc.contents }
+    for (const key of path) pair = pair && step(pair.value, key)
+    return pair
+  }
+  const placeOf = (node: unknown): Place | undefined => {
+    const [start, end] = (node as Node | null | undefined)?.range ?? []
+    if (start === undefined || end === undefined) return undefined
+    return { line: lineOf(start), value: text.slice(start, end).trim().replace(/\s+/g, ' ') }
+  }
+  return {
+    data: doc.toJS(),
+    place: (path) => placeOf(find(path)?.value),
+    keyPlace: (path) => placeOf(find(path)?.key),
+    faults
+  }
+}
