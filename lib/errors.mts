@@ -20,12 +20,16 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu
 
 const codePoint = (character: string) => `\\u${character.codePointAt(0)?.toString(16).padStart(4, '0')}`
 
+/** The user and password of a URL. */
+const CREDENTIALS = /(?<=:\/\/)[^/\s]*@/g
+
 /**
  * The value in double quotes, for a message: literal quotes and control characters escaped, invisible characters
- * shown as `\u00a0`, at most 80 characters.
+ * shown as `\u00a0`, credentials in a URL as `***`, at most 80 characters.
  */
 export const quoted = (value: string): string => {
-  const shown = value.length > LONGEST_VALUE ? `${value.slice(0, LONGEST_VALUE)}…` : value
+  const safe = value.replace(CREDENTIALS, '***@')
+  const shown = safe.length > LONGEST_VALUE ? `${safe.slice(0, LONGEST_VALUE)}…` : safe
   return JSON.stringify(shown).replace(UNSEEN, codePoint)
 }
 

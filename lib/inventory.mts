@@ -1,8 +1,9 @@
 import { type Fault, quoted, UsageError } from './errors.mts'
 import { contains, isEdge, isUnicast, parseAddress, parseCidr } from './ipv4.mts'
 import { isDomain, isHostname, isUser } from './names.mts'
+import { defaultSettings } from './settings.mts'
+import { readTable, type TableRow } from './tsv.mts'
 import { closest, plural } from './words.mts'
-import { readText } from './text.mts'
 
 /** A K3s node as its row of servers.tsv says. Every field is safe in a shell command. */
 export type Host = {
@@ -41,10 +42,10 @@ const COLUMNS = [
 const WIDTHS = [COLUMNS.length, COLUMNS.length + 2]
 
 type Column = (typeof COLUMNS)[number]
-type Row = { line: number; fields: Record<Column, string> }
+type Row = TableRow<Column>
 type Complaint = Omit<Fault, 'file'>
 
-const ROLES: Record<string, Host['role']> = { master: 'server', worker: 'agent' }
+const ROLES = new Map<string, Host['role']>([['master', 'server'], ['worker', 'agent']])
 
 /** DOCKER_STACK by SUBROLE, and the pool that each one says; '' where it says none. */
 const STACKS: Record<Host['role'], Record<string, string>> = {
@@ -59,50 +60,6 @@ const STACKS: Record<Host['role'], Record<string, string>> = {
 }
 
 const DEFAULT_POOL = 'general'
-
-const isWidth = (count: number) => WIDTHS.includes(count)
-
-const rowRemedy = (text: string) =>
-  text.includes('\t')
-    ? 'Put one tab between each two columns; an editor may have cut off the tabs of empty columns at the end.'
-    : 'Put tabs between the columns; an editor may have turned them into spaces.'
-
-const checkHeader = (line: number, header: string[], text: string): Complaint[] => {
-  if (!isWidth(header.length)) {
-    return [{
-      line, what: 'header', value: text, expected: `${WIDTHS.join(' or ')} columns, found ${header.length}`,
-      remedy: `Start the file with the header ${COLUMNS.join(' ')}, with tabs between.`
-    }]
-  }
-  return COLUMNS.flatMap((column, index) => {
-    const value = header[index] ?? ''
-    if (value === column) return []
-    return [{ line, what: `header column ${index + 1}`, value, expected: column, remedy: 'Correct the header.' }]
-  })
-}
-
-const checkWidth = (row: { line: number; text: string; fields: string[] }, width: number): Complaint[] =>
-  row.fields.length === width
-    ? []
-    : [{
-      line: row.line, what: 'row', value: row.text,
-      expected: `${width} columns as in the header, found ${row.fields.length}`, remedy: rowRemedy(row.text)
-    }]
-
-const UNSAFE = /[\0\r]/
-
-const checkCharacters = (line: number, text: string): Complaint[] =>
-  UNSAFE.test(text)
-    ? [{
-      line, what: 'row', value: text, expected: 'no carriage return or NUL inside a line',
-      remedy: 'Save the file with LF (or CRLF) at the end of each line.'
-    }]
-    : []
-
-const toRow = ({ line, fields }: { line: number; fields: string[] }): Row => ({
-  line,
-  fields: Object.fromEntries(COLUMNS.map((column, index) => [column, fields[index] ?? ''])) as Row['fields']
-})
 
 const complain = (row: Row, what: Column, expected: string, remedy: string): Complaint => ({
   line: row.line, what, value: row.fields[what], expected, remedy
@@ -181,7 +138,7 @@ const checkStack = (row: Row, role: Host['role']): Complaint[] => {
 
 const checkRow = (row: Row, privateCidr: string | undefined): Complaint[] => {
   const { HOSTNAME: name, FQDN: fqdn, USER_SSH: user, SUBROLE: subrole, IP_PUBLIQUE: publicAddress } = row.fields
-  const role = ROLES[subrole]
+  const role = ROLES.get(subrole)
   return [
     ...(isHostname(name) ? [] : [complain(row, 'HOSTNAME',
       'a host name of a-z, 0-9 and "-", at most 63 characters', 'Kubernetes takes no other for the name of a node.')]),
@@ -233,27 +190,30 @@ const checkQuorum = (rows: Row[]): Complaint[] => {
   return [{ what: 'SUBROLE=master', expected: `an odd number of servers, found ${found}`, remedy }]
 }
 
-const poolOf = (row: Row, role: Host['role'], pools: Record<string, string>): string =>
-  STACKS[role][row.fields.DOCKER_STACK] || (pools[row.fields.HOSTNAME] ?? DEFAULT_POOL)
+type Pools = Map<string, string>
 
-const toHost = (row: Row, pools: Record<string, string>): Host => {
+const poolOf = (row: Row, role: Host['role'], pools: Pools): string =>
+  STACKS[role][row.fields.DOCKER_STACK] || (pools.get(row.fields.HOSTNAME) ?? DEFAULT_POOL)
+
+const toHost = (row: Row, pools: Pools): Host => {
   const { fields, line } = row
-  const role = ROLES[fields.SUBROLE] ?? 'agent'
+  const role = ROLES.get(fields.SUBROLE) ?? 'agent'
   return {
     name: fields.HOSTNAME, address: fields.IP_PRIVEE, publicAddress: fields.IP_PUBLIQUE, user: fields.USER_SSH,
     fqdn: fields.FQDN, role, stack: fields.DOCKER_STACK, pool: poolOf(row, role, pools), line
   }
 }
 
-const poolNotes = (hosts: Host[], pools: Record<string, string>): string[] => {
+const poolNotes = (hosts: Host[], pools: Pools): string[] => {
+  const documented = defaultSettings().pools
   const names = new Set(hosts.map((host) => host.name))
-  const unknown = Object.keys(pools).filter((name) => !names.has(name))
-  const unused = hosts.filter(({ name, stack, pool }) => stack !== 'k3s-node' && pools[name] && pools[name] !== pool)
-  const asked = hosts.some((host) => host.stack === 'k3s-node')
+  // Who has other servers than the documented ones need not say so.
+  const unknown = [...pools.keys()].filter((name) => !names.has(name) && pools.get(name) !== documented[name])
+  const unused = hosts.filter(({ name, stack, pool }) => stack !== 'k3s-node' && (pools.get(name) ?? pool) !== pool)
   return [
-    ...(asked && unknown.length > 0 ? [`pools in the settings names no K3s row: ${unknown.join(', ')}`] : []),
+    ...(unknown.length > 0 ? [`pools in the settings names no K3s row: ${unknown.join(', ')}`] : []),
     ...unused.map(({ name, stack, pool }) =>
-      `${name} is in pool ${pool} as its DOCKER_STACK ${stack} says; pools in the settings says ${pools[name]}`)
+      `${name} is in pool ${pool} as its DOCKER_STACK ${stack} says; pools in the settings says ${pools.get(name)}`)
   ]
 }
 
@@ -266,6 +226,11 @@ const sizeNotes = (hosts: Host[]): string[] => {
   ]
 }
 
+const lineOf = ({ line }: Complaint) => line ?? Number.MAX_SAFE_INTEGER
+
+const usageError = (file: string, faults: Complaint[]) =>
+  new UsageError(faults.toSorted((a, b) => lineOf(a) - lineOf(b)).map((fault) => ({ file, ...fault })))
+
 /**
  * Reads the K3s nodes (ROLE=k3s) of one environment from servers.tsv: tab-separated, 12 or 14 columns, every
  * character literal (quotes too), empty fields kept. Rows of other roles are only counted. Notes say what is worth
@@ -275,27 +240,12 @@ export const readInventory = async (
   file: string,
   { environment, privateCidr, pools = {} }: InventoryOptions = {}
 ): Promise<{ hosts: Host[]; notes: string[] }> => {
-  const { lines, bom, crlf } = await readText(file)
-  const fail = (faults: Complaint[]) => {
-    if (faults.length > 0) throw new UsageError(faults.map((fault) => ({ file, ...fault })))
-  }
-  const [header, ...body] = lines
-    .map((text, index) => ({ line: index + 1, text, fields: text.split('\t') }))
-    .filter(({ text }) => text.trim() !== '')
-  if (!header) {
-    throw new UsageError([{ file, what: 'file', expected: 'a header and rows, found nothing',
-      remedy: 'Start from the servers.tsv that came with the scripts.' }])
-  }
-  fail(checkHeader(header.line, header.fields, header.text))
-
-  const faults = body.flatMap((row) => checkCharacters(row.line, row.text))
-  fail(faults)
-  faults.push(...body.flatMap((row) => checkWidth(row, header.fields.length)))
-  const rows = body.filter((row) => row.fields.length === header.fields.length).map(toRow)
+  const { rows, notes, faults: misshapen } = await readTable(file, COLUMNS, WIDTHS)
+  const faults: Complaint[] = [...misshapen]
   const k3s = selectRole(rows, faults)
   if (k3s.length === 0) {
     faults.push({ what: 'ROLE', expected: 'rows with ROLE=k3s, found none', remedy: 'Add the K3s nodes to the file.' })
-    fail(faults)
+    throw usageError(file, faults)
   }
   const chosen = selectEnvironment(k3s, environment, faults)
   const chosenEnvironment = chosen[0]?.fields.ENV
@@ -304,19 +254,19 @@ export const readInventory = async (
   faults.push(...checkForeign(chosen, others))
   // With faults in single rows the number of servers may only look wrong.
   if (faults.length === 0) faults.push(...checkQuorum(chosen))
-  fail(faults.toSorted((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity) || 0))
+  if (faults.length > 0) throw usageError(file, faults)
 
-  const hosts = chosen.map((row) => toHost(row, pools))
+  const poolByName = new Map(Object.entries(pools))
+  const hosts = chosen.map((row) => toHost(row, poolByName))
   const left = k3s.length - chosen.length
   return {
     hosts,
     notes: [
-      ...(bom ? [`${file} starts with a byte order mark, which was skipped`] : []),
-      ...(crlf ? [`${file} has CRLF line ends, which were read as LF`] : []),
+      ...notes,
       `${plural(hosts.length, 'K3s row')} of ${rows.length} taken`
         + (left > 0 ? `; ${plural(left, 'K3s row')} of another environment left out` : ''),
       ...sizeNotes(hosts),
-      ...poolNotes(hosts, pools)
+      ...poolNotes(hosts, poolByName)
     ]
   }
 }

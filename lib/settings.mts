@@ -371,11 +371,12 @@ const toFault = (file: string, yaml: Yaml, problem: Problem & { uses?: Path[] })
   const { path, expected, key, uses = [] } = problem
   const place = key ? yaml.keyPlace(path) : yaml.place(path)
   const line = place?.line ?? uses.map((use) => yaml.place(use)?.line).find((found) => found !== undefined)
-  const fallback = valueAt(defaultSettings(), path)
-  const value = key ? undefined : place?.value ?? (fallback === undefined ? undefined : String(fallback))
+  const written = { what: textOf(path) || 'file', ...(key || !place ? {} : { value: place.value }) }
+  // A rule between two settings may blame one that the file leaves out.
+  const left = { what: `${textOf(path)} (default)`, value: String(valueAt(defaultSettings(), path)) }
   return {
-    file, what: textOf(path) || 'file', expected, remedy: problem.remedy ?? defaultRemedy(path),
-    ...(line === undefined ? {} : { line }), ...(value === undefined ? {} : { value })
+    file, ...(line === undefined ? {} : { line }), ...(place || key ? written : left),
+    expected, remedy: problem.remedy ?? defaultRemedy(path)
   }
 }
 

@@ -1,4 +1,4 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from 'yaml'
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError, type YAMLWarning } from 'yaml'
 import { type Fault, UsageError } from './errors.mts'
 import { readText } from './text.mts'
 
@@ -17,12 +17,15 @@ export type Yaml = {
   faults: Fault[]
 }
 
-const describe = ({ code, message }: YAMLError): Pick<Fault, 'what' | 'expected' | 'remedy'> => {
+const describe = ({ code, message }: YAMLError | YAMLWarning): Pick<Fault, 'what' | 'expected' | 'remedy'> => {
   if (code === 'DUPLICATE_KEY') {
     return { what: 'key', expected: 'each key once', remedy: 'Delete one of the two.' }
   }
   if (code === 'TAB_AS_INDENT') {
     return { what: 'indentation', expected: 'spaces', remedy: 'Replace each tab at the start of the line by spaces.' }
+  }
+  if (code === 'MULTIPLE_DOCS') {
+    return { what: 'document', expected: 'one document', remedy: 'Delete the line, and what follows it.' }
   }
   const [problem = message] = message.split('\n')
   return { what: 'YAML', expected: `what YAML allows (${problem.replace(/\.$/, '')})`, remedy: 'Correct the syntax.' }
@@ -33,7 +36,7 @@ export const readYaml = async (file: string): Promise<Yaml> => {
   const { lines } = await readText(file)
   const text = lines.join('\n')
   const counter = new LineCounter()
-  const doc = parseDocument(text, { lineCounter: counter, prettyErrors: false })
+  const doc = parseDocument(text, { lineCounter: counter, prettyErrors: false, logLevel: 'error' })
   const lineOf = (offset: number) => counter.linePos(offset).line
 
   const problems = [...doc.errors, ...doc.warnings]
