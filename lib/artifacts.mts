@@ -5,7 +5,7 @@ import { homedir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { $ } from 'zx'
-import { download, HttpError, sweep } from './download.mts'
+import { download, HttpError, partOf, sweep } from './download.mts'
 import { type Fault, UsageError } from './errors.mts'
 import type { Settings } from './settings.mts'
 
@@ -54,7 +54,8 @@ type Memory = Record<string, { stamp: string; sha256: string; version?: string }
 
 const recall = async (memory: string): Promise<Memory> => {
   try {
-    return JSON.parse(await readFile(memory, 'utf8')) as Memory
+    const known: unknown = JSON.parse(await readFile(memory, 'utf8'))
+    return typeof known === 'object' && known !== null ? known as Memory : {}
   } catch {
     return {}
   }
@@ -62,7 +63,7 @@ const recall = async (memory: string): Promise<Memory> => {
 
 const remember = async (memory: string, entries: Memory): Promise<void> => {
   await mkdir(dirname(memory), { recursive: true, mode: 0o700 })
-  const temporary = `${memory}.${process.pid}.part`
+  const temporary = partOf(memory)
   await writeFile(temporary, JSON.stringify({ ...await recall(memory), ...entries }, undefined, 2), { mode: 0o600 })
   await rename(temporary, memory)
 }
@@ -76,7 +77,7 @@ const hashOf = async (file: string): Promise<string> => {
 /** What `k3s --version` says, or why it says nothing. Its first line is `k3s version v1.36.5+k3s1 (hash)`. */
 const versionOf = async (file: string): Promise<string> => {
   const { exitCode, stdout, stderr } = await $({ nothrow: true, quiet: true, timeout: '30s' })`${file} --version`
-  return /^k3s version (\S+)/.exec(stdout)?.[1] ?? `exit ${exitCode}: ${stderr.trim().split('\n').at(-1)}`
+  return /^k3s version (\S+)/.exec(stdout)?.[1] ?? `exit ${exitCode}: ${stderr.trim().split(': ').at(-1)}`
 }
 
 const examine = async (file: string, isBinary: boolean, memory: string) => {
@@ -85,7 +86,8 @@ const examine = async (file: string, isBinary: boolean, memory: string) => {
   const known = (await recall(memory))[file]
   if (known?.stamp === stamp && typeof known.sha256 === 'string') return known
   const found = { stamp, sha256: await hashOf(file), ...(isBinary ? { version: await versionOf(file) } : {}) }
-  await remember(memory, { [file]: found })
+  // An answer that was none may be another one next time.
+  if (!isBinary || found.version?.startsWith('v')) await remember(memory, { [file]: found })
   return found
 }
 
@@ -133,7 +135,7 @@ const inspect = async ({ folder, names, version, memory }: Folder): Promise<{ re
     } else if (wanted === 'k3s' && found.version !== version) {
       faults.push({
         file, what: 'version', value: found.version ?? '', expected: `${version}, as k3s.version in the settings says`,
-        remedy: 'Correct the setting, or provide the files of that release; the file must be executable.'
+        remedy: 'Correct the setting, or provide the files of that release, and let the binary be executable.'
       })
     }
   }

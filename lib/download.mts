@@ -37,10 +37,15 @@ const isRunning = (pid: number): boolean => {
   }
 }
 
+let parts = 0
+
+/** The name of the file while it is written, which no one else uses: `.PID.N.part`. */
+export const partOf = (file: string): string => `${file}.${process.pid}.${++parts}.part`
+
 /** Deletes what downloads that were killed have left in the folder. */
 export const sweep = async (folder: string): Promise<void> => {
   for (const name of await readdir(folder)) {
-    const pid = /\.(\d+)\.part$/.exec(name)?.[1]
+    const pid = /\.(\d+)\.\d+\.part$/.exec(name)?.[1]
     if (pid !== undefined && !isRunning(Number(pid))) await rm(join(folder, name), { force: true })
   }
 }
@@ -58,14 +63,14 @@ const request = async (url: string, signal: AbortSignal) => {
 
 /**
  * Downloads the file and returns its SHA-256 in hex. It appears under its name only when it is whole: until then it
- * is beside it as `.PID.part`, and an interrupted download starts over.
+ * is beside it as `partOf` says, and an interrupted download starts over.
  */
 export const download = async (
   url: string,
   file: string,
   { sha256, signal, patience = 60, progress }: DownloadOptions = {}
 ): Promise<string> => {
-  const part = `${file}.${process.pid}.part`
+  const part = partOf(file)
   const stalled = new AbortController()
   const timer = setTimeout(() => stalled.abort(new Error(`no data for ${patience} s`)), patience * 1000)
   const stop = AbortSignal.any([stalled.signal, ...(signal ? [signal] : [])])
