@@ -1,0 +1,233 @@
+#!/usr/bin/env node
+// 09_k3s_01  Prepare the nodes
+//
+// Checks that every K3s node of servers.tsv is fit for K3s, makes what module 2 left as K3s needs it (swap, kernel
+// modules, sysctls, resolv.conf, packages, firewall), and proves with packets that the nodes reach one another on
+// every port of the cluster and that nobody does from the public side.
+//
+// Needs:   ssh to every node as USER_SSH, root or with sudo without a password.
+// Changes: /etc/fstab, /etc/modules-load.d and /etc/sysctl.d/90-keybuzz-k3s.conf, /etc/resolv.conf (immutable),
+//          packages, time synchronisation, ufw rules with the comment "keybuzz-k3s: ...". Docker is left alone.
+// Undo:    remove the two files, `chattr -i /etc/resolv.conf`, and each `ufw delete RULE` that `ufw show added` lists
+//          with our comment.
+// Example: ./09_k3s_01_prepare.mts --plan --hosts k3s-worker-05
+
+import { firewallStep } from './lib/firewall.mts'
+import type { Run } from './lib/hosts.mts'
+import type { Host } from './lib/inventory.mts'
+import { portMatrix } from './lib/netprobe.mts'
+import { readNics } from './lib/nic.mts'
+import { operate, type Script } from './lib/script.mts'
+import { capture } from './lib/ssh.mts'
+import { fileStep, type Step } from './lib/step.mts'
+
+const modules = ['br_netfilter', 'nf_conntrack', 'overlay', 'vxlan']
+
+const sysctls = {
+  // What the kubelet asks for with protect-kernel-defaults (K3s, CIS hardening guide).
+  'kernel.panic': 10,
+  'kernel.panic_on_oops': 1,
+  'vm.overcommit_memory': 1,
+  'vm.panic_on_oom': 0,
+  // Pods are routed, and seen by iptables.
+  'net.ipv4.ip_forward': 1,
+  'net.bridge.bridge-nf-call-iptables': 1,
+  'net.bridge.bridge-nf-call-ip6tables': 1,
+  // Thousands of pods watch files and hold connections; the defaults end with "too many open files".
+  'fs.inotify.max_user_instances': 8192,
+  'fs.inotify.max_user_watches': 1048576,
+  'net.netfilter.nf_conntrack_max': 1048576
+}
+
+export const prepare: Script = {
+  id: '09_k3s_01',
+  title: 'Prepare the nodes',
+  story: async (run) => {
+    const nics = await readNics(run, run.chosen)
+    const machineIds = await run.read(run.chosen, 'cat /etc/machine-id')
+    const clocks = new Map<string, Clock>()
+    await run.on(run.hosts, (host) => [tellsTheTime(host, clocks)])
+    await run.on(run.hosts, (host) => [
+      ...isFit(host, run, { nic: nics.get(host.name) ?? '', machineIds, clocks }),
+      ...hasModule2(run),
+      firewallStep(host, { hosts: run.hosts, settings: run.settings })
+    ])
+    let matrix: ReturnType<typeof portMatrix> | undefined
+    await run.on(run.hosts, (host) => [{
+      name: 'reaches its peers, and nobody from outside',
+      check: async () => {
+        matrix ??= portMatrix(run.chosen.filter(run.stands), run.settings, nics)
+        return ((await matrix).get(host.name) ?? []).join('\n')
+      },
+      hint: 'look at the firewall of the hosting network too: 8472/udp, 10250, 6443 and 2379-2380/tcp, private side'
+    }])
+  }
+}
+
+type Clock = { ahead: number; error: number }
+
+const tellsTheTime = (host: Host, clocks: Map<string, Clock>): Step => ({
+  name: 'tells the time',
+  check: async () => {
+    const asked = Date.now()
+    const told = Number(await capture(host, 'date +%s%3N'))
+    const answered = Date.now()
+    clocks.set(host.name, { ahead: told - (asked + answered) / 2, error: (answered - asked) / 2 })
+    return ''
+  }
+})
+
+type Known = { nic: string; machineIds: Map<string, string>; clocks: Map<string, Clock> }
+
+const isFit = (host: Host, { settings }: Run, { nic, machineIds, clocks }: Known): Step[] => {
+  const { cpus, memory, disk } = settings.prepare[host.role]
+  const server: Step[] = [{
+    name: `writes durably in under ${settings.prepare.etcd_fsync_p99} ms`,
+    check: `python3 - <<'END'
+import os, tempfile, time
+folder = '/var/lib/rancher' if os.path.isdir('/var/lib/rancher') else '/var/lib'
+with tempfile.NamedTemporaryFile(dir=folder) as file:
+    took = []
+    for _ in range(100):
+        start = time.monotonic()
+        os.write(file.fileno(), b'x' * 2300)  # about what etcd appends to its log for one change
+        os.fdatasync(file.fileno())
+        took.append((time.monotonic() - start) * 1000)
+p99 = sorted(took)[98]
+if p99 > ${settings.prepare.etcd_fsync_p99}:
+    print(f'p99 of fdatasync is {p99:.1f} ms')
+END`,
+    hint: 'etcd loses its leader on a slow disk: use local NVMe, or take other load off this one'
+  }]
+  return [
+    {
+      name: 'has a machine-id of its own',
+      check: async () => {
+        const id = machineIds.get(host.name)
+        const twins = [...machineIds.keys()].filter((name) => name !== host.name && machineIds.get(name) === id)
+        return twins.length > 0 ? `${twins.join(', ')} has the same` : ''
+      },
+      hint: 'a cloned image: rm /etc/machine-id && systemd-machine-id-setup, then reboot'
+    },
+    {
+      name: 'has the time of the others',
+      check: async () => {
+        const all = [...clocks.values()].map(({ ahead }) => ahead).toSorted((a, b) => a - b)
+        const { ahead, error } = clocks.get(host.name) ?? { ahead: 0, error: 0 }
+        const off = ahead - (all[Math.floor(all.length / 2)] ?? 0)
+        const tooFar = Math.abs(off) - error > settings.prepare.clock_skew * 1000
+        return tooFar ? `is ${(Math.abs(off) / 1000).toFixed(1)} s ${off > 0 ? 'ahead' : 'behind'}` : ''
+      },
+      hint: 'timedatectl status'
+    },
+    {
+      name: 'runs Debian 12+ or Ubuntu 22.04+ on x86-64',
+      check: `. /etc/os-release
+case "$ID-\${VERSION_ID:-0}" in debian-1[2-9] | ubuntu-2[2-9].*) ;; *) echo "is \${PRETTY_NAME:-$ID}" ;; esac
+[[ $(uname -m) == x86_64 ]] || echo "is $(uname -m)"
+[[ $(printf '%s\\n' 5.10 "$(uname -r)" | sort -V | head -1) == 5.10 ]] || echo "has kernel $(uname -r), expected 5.10 or later"`
+    },
+    {
+      name: `is called ${host.name}`,
+      check: `[[ $(hostname) == ${host.name} ]] || echo "calls itself $(hostname)"`,
+      hint: `hostnamectl set-hostname ${host.name}, or correct servers.tsv line ${host.line}`
+    },
+    {
+      name: `has ${host.address} on a NIC with MTU ${settings.network.mtu}`,
+      check: nic === '' ? `echo 'no NIC has it'` : `mtu=$(cat /sys/class/net/${nic}/mtu)
+[[ $mtu -eq ${settings.network.mtu} ]] || echo "${nic} has MTU $mtu"`,
+      hint: `ip address; compare servers.tsv line ${host.line} and network.mtu in the settings`
+    },
+    {
+      name: 'has a default route',
+      check: `ip route show default | grep -q . || echo 'has none, and K3s does not start without'`
+    },
+    {
+      name: `has ${cpus} CPUs, ${memory} GiB of memory, ${disk} GiB of disk`,
+      check: `cpus=$(nproc); [[ $cpus -ge ${cpus} ]] || echo "has $cpus CPUs"
+awk '/MemTotal/ && $2 < ${memory} * 1048576 {printf "has %.1f GiB of memory\\n", $2 / 1048576}' /proc/meminfo
+df --output=avail /var/lib | awk 'NR == 2 && $1 < ${disk} * 1048576 {printf "has %.1f GiB free under /var/lib\\n", $1 / 1048576}'`
+    },
+    ...(host.role === 'server' ? server : []),
+    {
+      name: 'has the ports of K3s free',
+      check: `ss -Hltnp '( ${portsOf(host).map((port) => `sport = :${port}`).join(' or ')} )' | while read -r _ _ _ socket _ users; do
+  pid=$(sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p' <<<"$users")
+  grep -qs k3s "/proc/$pid/cgroup" || echo "$socket is taken by $users"
+done`,
+      hint: 'stop what holds the port, or move it'
+    }
+  ]
+}
+
+const portsOf = ({ role }: Host): number[] => (role === 'server' ? [2379, 2380, 6443, 10250] : [10250])
+
+const hasModule2 = ({ settings }: Run): Step[] => {
+  const packages = settings.prepare.packages.join(' ')
+  const resolvers = settings.network.nameservers.map((address) => `nameserver ${address}\n`).join('')
+  const names = Object.entries(sysctls).map(([name, value]) => `${name}=${value}`)
+  return [
+    {
+      name: 'has the packages that K3s uses',
+      check: `for name in ${packages}; do
+  [[ $(dpkg-query -Wf '\${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || echo "$name is missing"
+done`,
+      change: `export DEBIAN_FRONTEND=noninteractive
+apt-get update -q || echo 'the package lists are old' >&2
+apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 ${packages}`,
+      timeout: 600
+    },
+    {
+      name: 'has its clock kept by a service',
+      check: `for unit in systemd-timesyncd chrony chronyd ntpsec ntp; do
+  if [[ $(systemctl is-enabled "$unit" 2>/dev/null) == enabled ]]; then exit; fi
+done
+echo 'no time service is enabled'`,
+      change: `export DEBIAN_FRONTEND=noninteractive
+apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 chrony
+systemctl enable --now chrony`,
+      timeout: 300
+    },
+    {
+      name: 'has swap off',
+      check: `swapon --show=NAME --noheadings | sed 's/$/ is in use/'
+awk '!/^[ \\t]*#/ && $3 == "swap" {print $1 " is in /etc/fstab"}' /etc/fstab`,
+      change: `swapoff --all
+sed -i.keybuzz-before -E '/^[ \\t]*#/! s/^([^ \\t]+[ \\t]+[^ \\t]+[ \\t]+swap[ \\t].*)$/# \\1/' /etc/fstab`
+    },
+    fileStep('/etc/modules-load.d/90-keybuzz-k3s.conf', modules.join('\n') + '\n', { name: 'loads the kernel modules at boot' }),
+    {
+      name: 'has the kernel modules',
+      check: `for name in ${modules.join(' ')}; do
+  [[ -d /sys/module/$name ]] || grep -qs "/$name\\.ko" "/lib/modules/$(uname -r)/modules.builtin" || echo "$name is not loaded"
+done`,
+      change: modules.map((name) => `modprobe ${name}`).join('\n'),
+      hint: 'a kernel without these modules cannot run K3s'
+    },
+    fileStep('/etc/sysctl.d/90-keybuzz-k3s.conf', names.map((line) => line.replace('=', ' = ')).join('\n') + '\n', {
+      name: 'sets the sysctls at boot'
+    }),
+    {
+      name: 'has the sysctls',
+      check: `for pair in ${names.join(' ')}; do
+  is=$(sysctl -n "\${pair%%=*}"); [[ $is == "\${pair#*=}" ]] || echo "\${pair%%=*} is $is, expected \${pair#*=}"
+done`,
+      change: 'sysctl --quiet --load /etc/sysctl.d/90-keybuzz-k3s.conf'
+    },
+    {
+      // A link to the systemd stub (127.0.0.53) makes CoreDNS ask itself, and comes back after each reboot.
+      name: 'has a resolv.conf of its own, immutable',
+      check: `if [[ -L /etc/resolv.conf || ! -f /etc/resolv.conf ]]; then echo 'is no file of its own'; exit; fi
+[[ $(</etc/resolv.conf) == "$(base64 -d <<<${Buffer.from(resolvers).toString('base64')})" ]] || echo 'names other servers'
+[[ $(lsattr /etc/resolv.conf) == ????i* ]] || echo 'is not immutable'`,
+      change: `if [[ ! -L /etc/resolv.conf && -f /etc/resolv.conf ]]; then chattr -i /etc/resolv.conf; fi
+cat > /etc/resolv.conf.new <<'END'
+${resolvers}END
+chmod 0644 /etc/resolv.conf.new
+mv /etc/resolv.conf.new /etc/resolv.conf
+chattr +i /etc/resolv.conf`
+    }
+  ]
+}
+
+if (import.meta.main) await operate([prepare], import.meta.filename)

@@ -1,0 +1,154 @@
+import { stringify } from 'yaml'
+import type { Release } from './artifacts.mts'
+import type { Host } from './inventory.mts'
+import type { Settings } from './settings.mts'
+import type { Secret } from './secrets.mts'
+import { capture, push } from './ssh.mts'
+import { fileStep, type Step } from './step.mts'
+
+/** The address at which everybody but the servers themselves finds the API: the load balancer in front of them. */
+export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
+
+/** The context of the bastion's kubeconfig that the scripts keep. */
+export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`
+
+/** The systemd unit of a host's role. */
+export const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-agent')
+
+const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
+
+/** The steps that a host has the files of a K3s release, pushed from the bastion: nodes need no internet. */
+export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Release): Step[] => [
+  pushStep(host, `has k3s ${settings.k3s.version}`, k3s, '/usr/local/bin/k3s', '0755'),
+  pushStep(host, 'has the images for a start without internet', images, imagesFile, '0644')
+]
+
+const pushStep = (
+  host: Host,
+  name: string,
+  { file, sha256 }: Release['k3s'],
+  path: string,
+  mode: string
+): Step => ({
+  name,
+  check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
+echo '${sha256}  ${path}' | sha256sum --check --status || echo 'is another one'`,
+  change: () => push(host, file, { path, mode, sha256 }),
+  timeout: 600
+})
+
+/** The part of K3s's configuration that servers and agents have in common. */
+export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) => ({
+  'node-name': host.name,
+  'node-ip': host.address,
+  // flannel does not follow node-ip: without this it takes the default route's NIC, the public one (k3s#12056).
+  'flannel-iface': nic,
+  'token-file': '/etc/rancher/k3s/token',
+  'resolv-conf': '/etc/rancher/k3s/resolv.conf',
+  'protect-kernel-defaults': true,
+  'kubelet-arg': [
+    `max-pods=${k3s.max_pods}`,
+    'streaming-connection-idle-timeout=5m',
+    ...(k3s.system_reserved === '' ? [] : [`system-reserved=${k3s.system_reserved}`]),
+    ...(k3s.kube_reserved === '' ? [] : [`kube-reserved=${k3s.kube_reserved}`]),
+    ...k3s.kubelet_args
+  ],
+  // NodePorts are answered before the firewall is asked: keep them off the public address.
+  'kube-proxy-arg': [`nodeport-addresses=${network.private_cidr}`]
+})
+
+/** The steps that a host has its K3s configuration and unit; the caller has put tokens and audit policy there. */
+export const configSteps = (host: Host, settings: Settings, config: Record<string, unknown>): Step[] => [
+  fileStep('/etc/rancher/k3s/resolv.conf', settings.network.nameservers.map((one) => `nameserver ${one}\n`).join(''), {
+    name: 'gives its pods the nameservers'
+  }),
+  fileStep('/etc/rancher/k3s/config.yaml', `# Written by KeyBuzz K3s HA; edits are undone.\n${stringify(config)}`, {
+    mode: '0600',
+    name: 'has the K3s configuration'
+  }),
+  fileStep(`/etc/systemd/system/${unitOf(host)}.service`, unitText(host), { name: `has the unit ${unitOf(host)}` })
+]
+
+/**
+ * The step that a token file ends in this token's secret. The part before it, the CA's hash, may be missing: the first
+ * server starts before there is a CA. With form `secret` the hash is left out, as agent-token-file wants it.
+ */
+export const tokenStep = (path: string, token: Secret, form: 'secure' | 'secret' = 'secure'): Step => {
+  const secret = token.reveal().split(':').at(-1)
+  return {
+    name: `has the ${path.split('/').at(-1)}`,
+    check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
+token=$(<${path}); [[ \${token##*:} == '${secret}' ]] || echo 'is another one'
+[[ $(stat -c '%a %U' ${path}) == '600 root' ]] || echo 'can be read by others'`,
+    change: `install -d -m 0700 "$(dirname ${path})"
+umask 077
+cat > ${path}.new <<'END'
+${form === 'secret' ? secret : token.reveal()}
+END
+mv ${path}.new ${path}`
+  }
+}
+
+/**
+ * The steps that K3s runs, with the files that are in place now. That a restart is due is seen on the node (files newer
+ * than the process), so a run that was cut short before the restart still restarts next time. `mayRestart` throws where
+ * a restart would do harm.
+ */
+export const runningSteps = (host: Host, mayRestart: () => Promise<void>): Step[] => {
+  const unit = unitOf(host)
+  return [
+    {
+      name: `has ${unit} started`,
+      check: `[[ $(systemctl is-enabled ${unit} 2>/dev/null) == enabled ]] || echo 'does not start at boot'
+state=$(systemctl is-active ${unit} || true)
+[[ $state == active || $state == activating ]] || echo "is $state"`,
+      // --no-block: without a quorum a start waits for ever (TimeoutStartSec=0).
+      change: `systemctl daemon-reload
+systemctl enable --quiet ${unit}
+systemctl start --no-block ${unit}`
+    },
+    {
+      name: 'runs what is configured',
+      check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
+[[ $since == @* ]] || exit 0
+cd /etc/rancher/k3s
+for file in /usr/local/bin/k3s /etc/systemd/system/${unit}.service config.yaml token agent-token audit-policy.yaml resolv.conf; do
+  if [[ -f $file && $(stat -c %Y "$file") -gt \${since#@} ]]; then echo "$file is newer than the running k3s"; fi
+done`,
+      change: async () => {
+        await mayRestart()
+        await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}\nsleep 2`)
+      },
+      follows: true,
+      within: 60
+    }
+  ]
+}
+
+const unitText = (host: Host): string => `# Written by KeyBuzz K3s HA; edits are undone.
+[Unit]
+Description=Lightweight Kubernetes (${host.role})
+Documentation=https://docs.k3s.io
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/local/bin/k3s ${host.role}
+# Containers go on running while k3s restarts.
+KillMode=process
+Delegate=yes
+User=root
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+
+[Install]
+WantedBy=multi-user.target
+`

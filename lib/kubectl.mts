@@ -1,0 +1,67 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { $ } from 'zx'
+import type { Step } from './step.mts'
+
+/** The kubeconfig that the scripts keep a context in, and that the operator's own kubectl reads by default. */
+export const kubeconfig = join(homedir(), '.kube', 'config')
+
+/** kubectl against the cluster: returns stdout, throws with kubectl's own words. `input` goes to its stdin. */
+export type Kubectl = (args: string[], input?: string) => Promise<string>
+
+/** The kubectl of a k3s binary, with a context of the bastion's kubeconfig. */
+export const createKubectl = (k3s: string, context: string): Kubectl => {
+  return async (args, input = '') => {
+    const flags = ['--kubeconfig', kubeconfig, '--context', context, '--request-timeout', '20s']
+    const result = await $({ input, quiet: true, nothrow: true })`${k3s} kubectl ${flags} ${args}`
+    if (result.exitCode === 0) return result.stdout
+    throw new KubectlError(result.stderr.trim() || `kubectl ${args[0]}: exit ${result.exitCode}`, result)
+  }
+}
+
+/** kubectl failed. The message is what it said. */
+export class KubectlError extends Error {
+  override name = 'KubectlError'
+  readonly exitCode: number | null
+  readonly stdout: string
+  constructor(message: string, { exitCode, stdout }: { exitCode: number | null; stdout: string }) {
+    super(message)
+    this.exitCode = exitCode
+    this.stdout = stdout
+  }
+}
+
+/** The step that the cluster has the objects of a manifest, as the server would store them. */
+export const manifestStep = (kubectl: Kubectl, name: string, manifest: string): Step => ({
+  name,
+  check: async () => {
+    try {
+      await kubectl(['diff', '--server-side', '--force-conflicts', '-f', '-'], manifest)
+      return ''
+    } catch (error) {
+      if (!(error instanceof KubectlError)) throw error
+      if (/namespaces? .* not found/.test(error.message)) return 'is missing'
+      const changed = [...error.stdout.matchAll(/^diff .*\/MERGED-[^/]*\/(\S+)$/gm)].map(([, object]) => object)
+      if (error.exitCode === 1 && changed.length > 0) return `differs: ${changed.join(', ')}`
+      throw error
+    }
+  },
+  change: async () => void (await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest))
+})
+
+/** What the scripts read of a Kubernetes Node. */
+export type Node = {
+  metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
+  spec: { taints?: { key: string; value?: string; effect: string }[]; podCIDR?: string }
+  status: { conditions?: { type: string; status: string; message?: string }[]; nodeInfo: { kubeletVersion: string } }
+}
+
+/** Every Node of the cluster by name. */
+export const getNodes = async (kubectl: Kubectl): Promise<Map<string, Node>> => {
+  const { items } = JSON.parse(await kubectl(['get', 'nodes', '-o', 'json'])) as { items: Node[] }
+  return new Map(items.map((node) => [node.metadata.name, node]))
+}
+
+/** True where a condition of the node, such as Ready or EtcdIsVoter, is True. */
+export const is = (node: Node | undefined, type: string): boolean =>
+  node?.status.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false

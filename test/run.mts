@@ -1,0 +1,47 @@
+// Runs the test files of the given suites, each in a process of its own:  node test/run.mts unit lab
+// A file that ran no test has failed: with uvu, a throwing `before` would pass.
+
+import { spawn } from 'node:child_process'
+import { globSync } from 'node:fs'
+import { basename } from 'node:path'
+
+const suites: Record<string, string[]> = {
+  unit: globSync('test/*.test.mts').toSorted(),
+  // In this order: each works on the cluster that the ones before it have left.
+  lab: globSync('test/lab/tests/*.test.mts').toSorted()
+}
+
+const runFile = (file: string): Promise<{ passed: number; failed: number }> =>
+  new Promise((resolve) => {
+    const child = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let output = ''
+    child.stdout.on('data', (data: Buffer) => {
+      output += data.toString()
+      process.stdout.write(data)
+    })
+    child.on('close', (code) => {
+      const total = Number(/Total:\s+(\d+)/.exec(output)?.[1] ?? 0)
+      const passed = Number(/Passed:\s+(\d+)/.exec(output)?.[1] ?? 0)
+      const broken = total === 0 || code !== 0 ? 1 : 0
+      resolve({ passed, failed: Math.max(total - passed, broken) })
+    })
+  })
+
+const wanted = process.argv.slice(2)
+const files = wanted.flatMap((suite) => suites[suite] ?? [])
+if (files.length === 0) throw new Error(`no test files for ${wanted.join(' ')}; the suites are ${Object.keys(suites).join(', ')}`)
+
+const results: { file: string; seconds: number; passed: number; failed: number }[] = []
+for (const file of files) {
+  console.log(`\n${file}`)
+  const started = performance.now()
+  results.push({ file, ...(await runFile(file)), seconds: (performance.now() - started) / 1000 })
+}
+
+console.log('\nWhat took the time:')
+for (const { file, seconds, failed } of results) {
+  console.log(`${seconds.toFixed(1).padStart(8)} s  ${basename(file)}${failed > 0 ? '  FAILED' : ''}`)
+}
+const sum = (key: 'passed' | 'failed'): number => results.reduce((total, result) => total + result[key], 0)
+console.log(`\n${sum('passed')} passed, ${sum('failed')} failed`)
+process.exitCode = sum('failed') === 0 ? 0 : 1
