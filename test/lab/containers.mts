@@ -1,0 +1,75 @@
+/** A machine of the lab: one container on the private network, with a leg on the public one where it has one. */
+export type Machine = {
+  name: string
+  image: 'node' | 'tools'
+  /** Address on the private network, 10.0.0.0/24. */
+  private: string
+  /** Address on the public network, 198.51.100.0/24: eth0, with the default route. */
+  public?: string
+  /** What a machine of the tools image runs. */
+  command?: string[]
+  /** Volumes that outlive a restart: name and folder. */
+  volumes?: { name: string; folder: string }[]
+  /** Shell that succeeds once the machine does what it is there for. */
+  ready: string
+}
+
+const node = (name: string, last: number): Machine => ({
+  name,
+  image: 'node',
+  private: `10.0.0.${last}`,
+  public: `198.51.100.${last}`,
+  volumes: [
+    { name: `${name}-rancher`, folder: '/var/lib/rancher' },
+    { name: `${name}-kubelet`, folder: '/var/lib/kubelet' },
+  ],
+  ready: "systemctl is-system-running | grep -qE 'running|degraded' && ss -Hltn sport = 22 | grep -q .",
+})
+
+/** The eight servers of servers.tsv, on their documented addresses. */
+export const nodes: Machine[] = [
+  node('k3s-master-01', 100),
+  node('k3s-master-02', 101),
+  node('k3s-master-03', 102),
+  node('k3s-worker-01', 110),
+  node('k3s-worker-02', 111),
+  node('k3s-worker-03', 112),
+  node('k3s-worker-04', 113),
+  node('k3s-worker-05', 114),
+]
+
+export const bastion: Machine = {
+  name: 'bastion',
+  image: 'tools',
+  private: '10.0.0.2',
+  command: ['/usr/local/lib/lab/bastion'],
+  volumes: [{ name: 'bastion-home', folder: '/root' }],
+  ready: 'test -s /root/.ssh/id_ecdsa && mountpoint -q /opt/keybuzz/settings.yaml',
+}
+
+/** The machines around the nodes. One entry here, and its configuration in images/tools, is a new one. */
+export const services: Machine[] = [
+  {
+    name: 'resolver',
+    image: 'tools',
+    private: '10.0.0.53',
+    command: ['dnsmasq', '--conf-file=/etc/lab/dnsmasq.conf'],
+    ready: 'ss -Hlun sport = 53 | grep -q .',
+  },
+  {
+    name: 'lb-haproxy',
+    image: 'tools',
+    private: '10.0.0.10',
+    command: ['haproxy', '-W', '-db', '-f', '/etc/haproxy/lb-haproxy.cfg'],
+    ready: 'ss -Hltn sport = 6443 | grep -q .',
+  },
+]
+
+export const machines: Machine[] = [bastion, ...services, ...nodes]
+
+/** The machine of that name; throws with the names there are. */
+export const machine = (name: string): Machine => {
+  const found = machines.find((one) => one.name === name)
+  if (!found) throw new Error(`The lab has no ${name}. It has ${machines.map((one) => one.name).join(', ')}.`)
+  return found
+}

@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { $ } from 'zx'
+import type { Docker, Engine } from './engine.mts'
+import { cache } from './place.mts'
+import type { Progress } from './progress.mts'
+
+export type Images = { node: string; tools: string }
+
+const folder = join(import.meta.dirname, 'images')
+
+/** Debian 12: its systemd 252 is the last that boots on cgroup v1 as well as v2. */
+const suite = 'bookworm'
+const official = `debian:${suite}`
+
+/** A tag that changes with what goes into the image: names, modes and contents below a folder, and what it stands on. */
+const tag = async (path: string, ...also: string[]): Promise<string> => {
+  const hash = createHash('sha256')
+  for (const one of also) hash.update(`${one}\n`)
+  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort()
+  for (const file of files) {
+    const { mode } = await stat(file)
+    hash.update(`${relative(path, file)} ${(mode & 0o100).toString(8)}\n`).update(await readFile(file))
+  }
+  return hash.digest('hex').slice(0, 12)
+}
+
+const exists = async (docker: Docker, image: string): Promise<boolean> =>
+  docker.getImage(image).inspect().then(() => true, () => false)
+
+/** Follows a stream of Docker's progress to its end; throws what it reports as an error. */
+const follow = (docker: Docker, stream: NodeJS.ReadableStream, say: (text: string) => void): Promise<void> =>
+  new Promise((resolve, reject) => {
+    docker.modem.followProgress(
+      stream,
+      (error: Error | null, events: { error?: string }[]) => {
+        const failed = error?.message ?? events.find((event) => event.error)?.error
+        if (failed) reject(new Error(failed))
+        else resolve()
+      },
+      (event: { status?: string; stream?: string }) => {
+        const text = (event.status ?? event.stream ?? '').trim().split('\n')[0] ?? ''
+        const brief = /^(Step \d+\/\d+ : \w+|Pulling from .*)/.exec(text)?.[0]
+        if (brief) say(brief)
+      },
+    )
+  })
+
+/** The official image where a registry answers, which on a machine without one is known at once or after 20 s. */
+const pulled = async (docker: Docker, say: (text: string) => void): Promise<boolean> => {
+  say(`pulling ${official}`)
+  try {
+    const stream = await docker.pull(official, { abortSignal: AbortSignal.timeout(20_000) })
+    await follow(docker, stream, say)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Installs the packages that are not there, each with the command that proves it. Root on Debian or Ubuntu. */
+const installed = async (packages: Record<string, string>, say: (text: string) => void): Promise<void> => {
+  const missing: string[] = []
+  for (const [name, file] of Object.entries(packages)) if (!(await stat(file).catch(() => undefined))) missing.push(name)
+  if (missing.length === 0) return
+  if (process.getuid?.() !== 0)
+    throw new Error(
+      `No registry serves ${official}, and to make the base image from Debian's packages the lab needs root` +
+        ` and ${missing.join(', ')}. Run it as root, or: sudo apt-get install ${missing.join(' ')}`,
+    )
+  say(`installing ${missing.join(', ')}`)
+  const apt = $({ env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, quiet: true })
+  await apt`apt-get update`
+  await apt`apt-get install -y --no-install-recommends ${missing}`
+}
+
+/** Makes the base from Debian's packages. In a mount namespace of its own, so that a killed run leaves no mounts. */
+const bootstrapped = async (docker: Docker, image: string, say: (text: string) => void): Promise<void> => {
+  await installed(
+    {
+      debootstrap: '/usr/sbin/debootstrap',
+      'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.gpg',
+    },
+    say,
+  )
+  if (process.getuid?.() !== 0) throw new Error('debootstrap needs root. Run the lab as root.')
+  const root = join(cache, 'rootfs')
+  await rm(root, { recursive: true, force: true })
+  await mkdir(root, { recursive: true })
+  say(`debootstrap ${suite}`)
+  await $({ quiet: true })`unshare --mount debootstrap --variant=minbase --include=ca-certificates ${suite} ${root}`
+  say('importing')
+  const tar = $({ quiet: true })`tar --create --directory ${root} --exclude ./var/cache/apt/archives/*.deb .`
+  const stream = await docker.importImage(tar.stdout, { repo: image.split(':')[0], tag: image.split(':')[1] })
+  await follow(docker, stream, say)
+  await tar
+  await rm(root, { recursive: true, force: true })
+}
+
+const base = async (docker: Docker, progress: Progress): Promise<string> => {
+  const image = `keybuzz-lab/base:${suite}-1`
+  if (!(await exists(docker, image)))
+    await progress.task('base image', async (say) => {
+      if (await pulled(docker, say)) await docker.getImage(official).tag({ repo: 'keybuzz-lab/base', tag: `${suite}-1` })
+      else await bootstrapped(docker, image, say)
+    })
+  return image
+}
+
+/** The build goes over the machine's own network, for that is where its package mirrors are reached from. */
+const build = async (engine: Engine, context: string, image: string, from: string, say: (text: string) => void) => {
+  const docker = engine.container.dockerode
+  const files = await readdir(context, { recursive: true, withFileTypes: true })
+  const src = files.filter((entry) => entry.isFile()).map((entry) => relative(context, join(entry.parentPath, entry.name)))
+  const stream = await docker.buildImage({ context, src }, {
+    t: image,
+    buildargs: { BASE: from },
+    networkmode: 'host',
+    rm: true,
+    forcerm: true,
+    labels: { 'io.keybuzz.lab.image': 'keybuzz' },
+  })
+  await follow(docker, stream, say)
+}
+
+/** The lab's two images, made where their inputs changed or they are not there. */
+export const images = async (engine: Engine, progress: Progress): Promise<Images> => {
+  const docker = engine.container.dockerode
+  const from = await base(docker, progress)
+  const one = async (name: 'node' | 'tools'): Promise<string> => {
+    const image = `keybuzz-lab/${name}:${await tag(join(folder, name), from)}`
+    if (!(await exists(docker, image)))
+      await progress.task(`${name} image`, (say) => build(engine, join(folder, name), image, from, say))
+    return image
+  }
+  const [node, tools] = await Promise.all([one('node'), one('tools')])
+  return { node, tools }
+}

@@ -1,0 +1,87 @@
+import { containerName, remove } from './boot.mts'
+import { bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
+import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
+import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
+import { down } from './down.mts'
+import { locked } from './lock.mts'
+import { createProgress } from './progress.mts'
+import { bootAll, gather, up, type Lab } from './up.mts'
+
+export type { ExecOptions, Result, Running } from './exec.mts'
+
+let reached: Promise<Engine> | undefined
+
+const engine = (): Promise<Engine> => (reached ??= reachEngine(createProgress()))
+const docker = async (): Promise<Docker> => (await engine()).container.dockerode
+
+/** Runs a script on a machine of the lab as root, under bash and past ssh: for what a test arranges and looks at. */
+export const exec = async (name: string, script: string, options: ExecOptions = {}): Promise<Result> =>
+  capture(await docker(), machine(name), ['bash', '-c', script], options)
+
+/**
+ * git and editors replace settings.yaml by renaming, which takes the lab's settings off it in the bastion. The scripts
+ * would then go by the project's own settings: mount them again first.
+ */
+const settled = async (): Promise<Docker> => {
+  const there = await docker()
+  const probe = await capture(there, bastionMachine, ['sh', '-c', bastionMachine.ready])
+  if (probe.exitCode !== 0) await restart(bastionMachine.name)
+  return there
+}
+
+/** Starts a program in the bastion, in the project's folder; the result tells how it ended and can signal it. */
+export const bastionStart = async (argv: string[], options: ExecOptions = {}): Promise<Running> =>
+  begin(await settled(), bastionMachine, argv, options)
+
+/** Runs a program in the bastion, in the project's folder, to its end: `bastion(['./09_k3s_01_prepare.mts', '--yes'])`. */
+export const bastion = async (argv: string[], options: ExecOptions = {}): Promise<Result> =>
+  capture(await settled(), bastionMachine, argv, options)
+
+/** Takes a machine's power away. */
+export const kill = async (name: string): Promise<void> => {
+  await (await docker()).getContainer(containerName(machine(name))).kill()
+}
+
+/** Gives a machine its power back and waits until it is up; its disks are as they were. */
+export const start = async (name: string): Promise<void> => {
+  const one = machine(name)
+  await (await docker()).getContainer(containerName(one)).start().catch(ignoreNotModified)
+  await untilReady(name)
+}
+
+/** A power failure and what follows: the machine is killed and started. */
+export const restart = async (name: string): Promise<void> => {
+  await (await docker()).getContainer(containerName(machine(name))).restart({ t: 0 })
+  await untilReady(name)
+}
+
+const untilReady = async (name: string): Promise<void> => {
+  const { ready } = machine(name)
+  const wait = `for try in $(seq 600); do { ${ready}; } >/dev/null 2>&1 && exit; sleep 0.2; done; exit 1`
+  const { exitCode } = await capture(await docker(), machine(name), ['sh', '-c', wait])
+  if (exitCode !== 0) throw new Error(`${name} is not up after two minutes. Look with: npm run lab -- shell ${name}`)
+}
+
+/** Docker answers 304 where a container runs already. */
+const ignoreNotModified = (error: unknown): void => {
+  if (!(error instanceof Error && 'statusCode' in error && error.statusCode === 304)) throw error
+}
+
+/**
+ * Makes machines anew as bare as `up` made them: containers and volumes. By default every node and the bastion's home.
+ * Addresses and host keys stay, so known_hosts is still right.
+ */
+export const reset = async (names: string[] = [bastionMachine.name, ...allNodes.map(({ name }) => name)]): Promise<void> =>
+  locked(() => undefined, async () => {
+    const progress = createProgress(false)
+    const some = names.map(machine)
+    const there = await engine()
+    await Promise.all(some.map((one) => remove(there, one)))
+    await bootAll(some, await gather(there, progress), progress)
+  })
+
+/** Brings the lab up; a moment where it is. */
+export const labUp = (): Promise<Lab> => up(createProgress())
+
+/** Takes the lab away. */
+export const labDown = (): Promise<void> => down(createProgress())

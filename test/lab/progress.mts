@@ -1,0 +1,76 @@
+import ora from 'ora'
+
+/** Tells what the lab is doing, and at the end what took the time. */
+export type Progress = {
+  /** Runs `work` under a name; `say` tells how far it is. */
+  task: <T>(name: string, work: (say: (text: string) => void) => Promise<T>) => Promise<T>
+  /** One lasting line. */
+  note: (text: string) => void
+  /** The lasting tasks with their times, longest first; nothing where all was quick. */
+  durations: () => string
+}
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
+
+/** Writes to stderr: one live line on a terminal, else a timestamped line for each event. */
+export const createProgress = (terminal: boolean = process.stderr.isTTY): Progress => {
+  const running = new Map<string, string>()
+  const taken: { name: string; ms: number }[] = []
+  const spinner = terminal ? ora({ stream: process.stderr, discardStdin: false, hideCursor: false }) : undefined
+
+  const draw = (): void => {
+    if (!spinner) return
+    if (running.size === 0) {
+      spinner.stop()
+      return
+    }
+    const width = (process.stderr.columns ?? 80) - 4
+    spinner.text = [...running].map(([name, text]) => (text ? `${name}: ${text}` : name)).join(' · ').slice(0, width)
+    if (!spinner.isSpinning) spinner.start()
+  }
+  const line = (mark: string, text: string): void => {
+    if (!spinner) {
+      process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${mark} ${text}\n`)
+      return
+    }
+    spinner.stop()
+    process.stderr.write(`${mark} ${text}\n`)
+    draw()
+  }
+
+  const task: Progress['task'] = async (name, work) => {
+    const began = performance.now()
+    running.set(name, '')
+    if (spinner) draw()
+    else line('…', name)
+    const say = (text: string): void => {
+      if (running.get(name) === text) return
+      running.set(name, text)
+      if (spinner) draw()
+      else line('…', `${name}: ${text}`)
+    }
+    try {
+      const result = await work(say)
+      const ms = performance.now() - began
+      taken.push({ name, ms })
+      running.delete(name)
+      if (ms >= 100 || !spinner) line('✓', `${name}  ${seconds(ms)}`)
+      else draw()
+      return result
+    } catch (error) {
+      running.delete(name)
+      line('✗', `${name}  ${seconds(performance.now() - began)}`)
+      throw error
+    }
+  }
+
+  const durations = (): string => {
+    const long = taken.filter(({ ms }) => ms >= 5000).sort((a, b) => b.ms - a.ms)
+    if (long.length === 0) return ''
+    const width = Math.max(...long.map(({ name }) => name.length))
+    const rows = long.map(({ name, ms }) => `  ${name.padEnd(width)}  ${seconds(ms).padStart(8)}`)
+    return ['What took the time (some of it at once; images and builds are kept for the next start):', ...rows].join('\n')
+  }
+
+  return { task, note: (text) => line('·', text), durations }
+}

@@ -1,0 +1,78 @@
+import { boot, type Found, type Parts } from './boot.mts'
+import { bastion, machines, nodes, type Machine } from './containers.mts'
+import { allowInotify, engine as reachEngine, type Engine } from './engine.mts'
+import { capture } from './exec.mts'
+import { images } from './images.mts'
+import { sshKeys } from './keys.mts'
+import { locked } from './lock.mts'
+import { ensureNetworks } from './networks.mts'
+import { project } from './place.mts'
+import type { Progress } from './progress.mts'
+import { release, releaseFolder, type Release } from './release.mts'
+import { settingsFile } from './settings.mts'
+
+/** The lab as it stands after `up`. */
+export type Lab = { engine: Engine; release: Release; found: Map<string, Found> }
+
+/** What machines are made from, once their images, keys and networks are there. */
+export const gather = async (engine: Engine, progress: Progress): Promise<Parts> => {
+  await ensureNetworks(engine, progress)
+  return {
+    engine,
+    images: await images(engine, progress),
+    keys: await sshKeys([bastion.name, ...nodes.map(({ name }) => name)]),
+    mounts: [
+      { from: project, to: '/opt/keybuzz' },
+      { from: settingsFile, to: '/opt/keybuzz/settings.yaml' },
+      { from: releaseFolder, to: '/artifacts' },
+    ],
+  }
+}
+
+/** Boots these machines, all at once; every one is waited for, and every failure is told. */
+export const bootAll = async (some: Machine[], parts: Parts, progress: Progress): Promise<Map<string, Found>> => {
+  const found = new Map<string, Found>()
+  const failures: string[] = []
+  await Promise.all(
+    some.map(async (machine) => {
+      try {
+        found.set(machine.name, await boot(machine, parts))
+      } catch (error) {
+        failures.push(`${machine.name}: ${error instanceof Error ? error.message : String(error)}`)
+      }
+    }),
+  )
+  const older = [...found].filter(([, how]) => how === 'older').map(([name]) => name)
+  if (older.length > 0)
+    progress.note(`Made from older inputs, and kept with their state: ${older.join(', ')} (lab down && lab up renews them)`)
+  if (failures.length > 0) throw new Error(`Not up: ${failures.join('\n        ')}`)
+  return found
+}
+
+/**
+ * Brings the whole lab up, from nothing or from half: what runs is left alone, what stopped is started with its state,
+ * what is missing is made.
+ */
+export const up = (progress: Progress): Promise<Lab> =>
+  locked((pid) => progress.note(`Waiting for process ${pid}, which is changing the lab`), async () => {
+    const engine = await reachEngine(progress)
+    const inotify = await allowInotify(progress)
+    const boots = async (): Promise<Map<string, Found>> => {
+      const parts = await gather(engine, progress)
+      const found = await progress.task('machines', (say) => {
+        say(machines.map(({ name }) => name).join(' '))
+        return bootAll(machines, parts, progress)
+      })
+      const [first] = nodes
+      if (inotify && first) {
+        await capture(engine.container.dockerode, first, ['sh', '-c', inotify])
+        progress.note('Set fs.inotify.max_user_instances to 1024, from a node')
+      }
+      return found
+    }
+    // The release is the long part of a cold start; the machines do not need it to boot.
+    const [k3s, machinesUp] = await Promise.allSettled([release(progress), boots()])
+    if (machinesUp.status === 'rejected') throw machinesUp.reason
+    if (k3s.status === 'rejected') throw k3s.reason
+    return { engine, release: k3s.value, found: machinesUp.value }
+  })
