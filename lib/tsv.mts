@@ -42,19 +42,22 @@ const checkCharacters = ({ line, text }: Line): Omit<Fault, 'file'>[] =>
     }]
     : []
 
-const checkWidth = ({ line, text, cells }: Line, width: number): Omit<Fault, 'file'>[] =>
-  cells.length === width
-    ? []
-    : [{
-      line, what: 'row', value: text, expected: `${width} columns as in the header, found ${cells.length}`,
-      remedy: text.includes('\t')
-        ? 'Put one tab between each two columns; an editor may have cut off the tabs of empty columns at the end.'
-        : 'Put tabs between the columns; an editor may have turned them into spaces.'
-    }]
+const widthRemedy = ({ text, cells }: Line, width: number): string => {
+  if (!text.includes('\t')) return 'Put tabs between the columns; an editor may have turned them into spaces.'
+  return cells.length > width
+    ? 'Put one tab between each two columns, and none inside one.'
+    : 'Put one tab between each two columns; an editor may have cut off those of empty columns at the end.'
+}
+
+const checkWidth = (row: Line, width: number): Omit<Fault, 'file'>[] => {
+  if (row.cells.length === width) return []
+  const expected = `${width} columns as in the header, found ${row.cells.length}`
+  return [{ line: row.line, what: 'row', value: row.text, expected, remedy: widthRemedy(row, width) }]
+}
 
 /**
  * Reads a tab-separated file whose header must start with the columns and have one of the widths: no quoting, empty
- * cells stay empty, blank lines are skipped. Throws a UsageError where the header or the encoding leaves no row to read.
+ * cells stay empty, blank lines are skipped. Throws a UsageError where header or encoding leave no row to read.
  */
 export const readTable = async <Column extends string>(
   file: string,

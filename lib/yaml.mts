@@ -1,8 +1,18 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError, type YAMLWarning } from 'yaml'
+import {
+  isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError, type YAMLWarning
+} from 'yaml'
 import { type Fault, UsageError } from './errors.mts'
 import { readText } from './text.mts'
 
 export type Path = (string | number)[]
+
+/** `network.nameservers[1]` */
+export const pathText = (path: Path) =>
+  path.map((key, index) => (typeof key === 'number' ? `[${key}]` : `${index === 0 ? '' : '.'}${key}`)).join('')
+
+/** What the data holds at the path, or undefined. */
+export const valueAt = (data: unknown, path: Path): unknown =>
+  path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined | null)?.[String(key)], data)
 
 /** Where something stands in a YAML file: its line, and the text that was written there. */
 export type Place = { line: number; value: string }

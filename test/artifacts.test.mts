@@ -240,8 +240,9 @@ test('a download with another checksum is thrown away', async () => {
   const cache = await newFolder()
   handler = serving({ ...release(), [IMAGES]: 'something else' })
   const error = await failureOf(get({ cache }))
-  assert.is(error.message, `GET ${origin}/releases/v1.36.5%2Bk3s1/${IMAGES}: its SHA-256 is ${sha256('something else')}, `
-    + `expected ${sha256(images)}. ${HOW_ELSE}`)
+  const url = `${origin}/releases/v1.36.5%2Bk3s1/${IMAGES}`
+  const found = sha256('something else')
+  assert.is(error.message, `GET ${url}: its SHA-256 is ${found}, expected ${sha256(images)}. ${HOW_ELSE}`)
   assert.equal((await readdir(join(cache, VERSION))).toSorted(), [K3S, SUMS].toSorted())
 })
 

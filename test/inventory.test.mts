@@ -18,9 +18,9 @@ const folder = await mkdtemp(join(tmpdir(), 'inventory-'))
 test.after(() => rm(folder, { recursive: true }))
 
 const HEADER = 'ENV IP_PUBLIQUE HOSTNAME IP_PRIVEE FQDN USER_SSH POOL ROLE SUBROLE DOCKER_STACK CORE NOTES'.split(' ')
-const server = ['prod', '', 'k3s-master-01', '10.0.0.100', '', 'root', 'k3s', 'k3s', 'master', 'k3s-control-plane', '', '']
-const worker = ['prod', '', 'k3s-worker-01', '10.0.0.110', '', 'ops', 'k3s', 'k3s', 'worker', 'k3s-node', '8', '']
-const redis = ['prod', '', 'redis-01', '10.0.0.123', '', 'root', 'x', 'redis', 'master', 'redis-sentinel', '4', '']
+const server = 'prod,,k3s-master-01,10.0.0.100,,root,k3s,k3s,master,k3s-control-plane,,'.split(',')
+const worker = 'prod,,k3s-worker-01,10.0.0.110,,ops,k3s,k3s,worker,k3s-node,8,'.split(',')
+const redis = 'prod,,redis-01,10.0.0.123,,root,x,redis,master,redis-sentinel,4,'.split(',')
 
 const replaced = (row: string[], values: Record<string, string>) =>
   row.map((value, index) => values[HEADER[index] ?? ''] ?? value)
@@ -79,7 +79,10 @@ test('a host carries every field of its row, and its line', async () => {
 
 test('empty fields stay empty, and USER_SSH is honoured', async () => {
   const { hosts } = await readInventory(await write([HEADER, server, worker]), options)
-  assert.equal(hosts.map(({ publicAddress, fqdn, user }) => [publicAddress, fqdn, user]), [['', '', 'root'], ['', '', 'ops']])
+  assert.equal(hosts.map(({ publicAddress, fqdn, user }) => [publicAddress, fqdn, user]), [
+    ['', '', 'root'],
+    ['', '', 'ops']
+  ])
 })
 
 test('quotes, accents, an ellipsis and a degree sign are plain characters', async () => {
@@ -153,7 +156,8 @@ test('the pool comes from DOCKER_STACK, and from the settings where that says on
   const file = await write([HEADER, server, ...rows])
   const { hosts } = await readInventory(file, options)
   assert.equal(hosts.slice(1).map(({ pool }) => pool), stacks.map(([, pool]) => pool))
-  const { hosts: chosen, notes } = await readInventory(file, { pools: { 'w-0': 'heavy', 'w-1': 'heavy', 'w-9': 'heavy' } })
+  const named = { 'w-0': 'heavy', 'w-1': 'heavy', 'w-9': 'heavy' }
+  const { hosts: chosen, notes } = await readInventory(file, { pools: named })
   assert.equal(chosen.slice(1, 3).map(({ pool }) => pool), ['heavy', 'general'])
   assert.equal(notes.slice(2), [
     'pools in the settings names no K3s row: w-9',

@@ -98,6 +98,10 @@ test('one fault does not hide another, nor make a false one', async () => {
   assert.equal(await faultsOf(text), ['2 network.service_cidr', '3 network.cluster_cidr (default)', '5 port'])
 })
 
+test('of what a faulty section holds nothing more is said', async () => {
+  assert.equal(await faultsOf('network: 10.99.0.0/16\nload_balancers: { http: [10.99.0.1] }\n'), ['1 network'])
+})
+
 test('keys that every JavaScript object has are unknown keys', async () => {
   assert.equal(await faultsOf('constructor: 1\n__proto__: { port: 1 }\nssh: { toString: 1 }\n'), [
     '1 constructor', '2 __proto__', '3 ssh.toString'
@@ -114,7 +118,8 @@ test('schedules', () => {
 
 test('addresses and networks', () => {
   assert.is(parseAddress('255.255.255.255'), 4294967295)
-  for (const text of ['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '1.2.3.256', ' 1.2.3.4', '1.2.3.4\n', '1.2.3.-4', '１.2.3.4']) {
+  const bad = ['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '1.2.3.256', ' 1.2.3.4', '1.2.3.4\n', '1.2.3.-4', '１.2.3.4']
+  for (const text of bad) {
     assert.is(parseAddress(text), undefined, text)
   }
   for (const text of ['10.0.0.0', '10.0.0.0/33', '10.0.0.0/08', '10.0.0.0/', '/8', '10.0.0.0/8/8']) {
