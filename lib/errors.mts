@@ -20,6 +20,8 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu
 
 const codePoint = (character: string) => `\\u${character.codePointAt(0)?.toString(16).padStart(4, '0')}`
 
+const visible = (text: string) => text.replace(UNSEEN, codePoint)
+
 /** The user and password of a URL. */
 const CREDENTIALS = /(?<=:\/\/)[^/\s]*@/g
 
@@ -30,14 +32,14 @@ const CREDENTIALS = /(?<=:\/\/)[^/\s]*@/g
 export const quoted = (value: string): string => {
   const safe = value.replace(CREDENTIALS, '***@')
   const shown = safe.length > LONGEST_VALUE ? `${safe.slice(0, LONGEST_VALUE)}…` : safe
-  return JSON.stringify(shown).replace(UNSEEN, codePoint)
+  return visible(JSON.stringify(shown))
 }
 
 /** One line: `servers.tsv:7 IP_PRIVEE "10.0.0.999": expected an IPv4 address. Fix the column.` */
 export const renderFault = ({ file, line, what, value, expected, remedy }: Fault): string => {
   const place = line === undefined ? file : `${file}:${line}`
   const found = value === undefined ? '' : ` ${quoted(value)}`
-  return `${place} ${what}${found}: expected ${expected}. ${remedy}`
+  return `${place} ${visible(what)}${found}: expected ${expected}. ${remedy}`
 }
 
 /**

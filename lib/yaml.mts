@@ -56,6 +56,19 @@ export const readYaml = async (file: string): Promise<Yaml> => {
   })
   if (problems.some(({ code }) => code !== 'DUPLICATE_KEY')) throw new UsageError(faults)
 
+  const data = ((): unknown => {
+    try {
+      return doc.toJS()
+    } catch (error) {
+      // Aliases are only followed here: to no anchor, or so many that they would fill the memory.
+      const reason = error instanceof Error ? error.message : String(error)
+      const line = lines.findIndex((text) => /(^|[\s[{,:-])\*\S/.test(text)) + 1
+      throw new UsageError([{
+        file, ...(line > 0 ? { line, value: lines[line - 1]?.trim() ?? '' } : {}), what: 'alias',
+        expected: `what YAML allows (${reason})`, remedy: 'Write the value itself.'
+      }])
+    }
+  })()
   const resolve = (node: unknown): unknown => (isAlias(node) ? node.resolve(doc) : node)
   const step = (node: unknown, key: string | number): { key: unknown; value: unknown } | undefined => {
     const here = resolve(node)
@@ -74,7 +87,7 @@ export const readYaml = async (file: string): Promise<Yaml> => {
     return { line: lineOf(start), value: text.slice(start, end).trim().replace(/\s+/g, ' ') }
   }
   return {
-    data: doc.toJS(),
+    data,
     place: (path) => placeOf(find(path)?.value),
     keyPlace: (path) => placeOf(find(path)?.key),
     faults
