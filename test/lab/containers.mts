@@ -53,8 +53,8 @@ export const services: Machine[] = [
     name: 'resolver',
     image: 'tools',
     private: '10.0.0.53',
-    command: ['dnsmasq', '--conf-file=/etc/lab/dnsmasq.conf'],
-    ready: 'ss -Hlun sport = 53 | grep -q .',
+    command: ['/usr/local/lib/lab/resolver'],
+    ready: 'ss -Hlun sport = 53 | grep -q . && ss -Hlun sport = 123 | grep -q .',
   },
   {
     name: 'lb-haproxy',
