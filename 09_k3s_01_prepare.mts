@@ -56,7 +56,7 @@ export const prepare: Script = {
     await run.on(run.hosts, (host) => [{
       name: 'reaches its peers, and nobody from outside',
       check: async () => {
-        matrix ??= portMatrix(run.chosen.filter(run.stands), run.settings, nics)
+        matrix ??= portMatrix(run.chosen.filter(run.stands), run.settings)
         return ((await matrix).get(host.name) ?? []).join('\n')
       },
       hint: 'look at the firewall of the hosting network too: 8472/udp, 10250, 6443 and 2379-2380/tcp, private side'
@@ -162,6 +162,12 @@ done`,
 
 const portsOf = ({ role }: Host): number[] => (role === 'server' ? [2379, 2380, 6443, 10250] : [10250])
 
+// The first command mends what an interrupted installation has left.
+const installs = (packages: string): string => `export DEBIAN_FRONTEND=noninteractive
+dpkg --configure -a >&2
+apt-get update -q >&2 || echo 'the package lists are old' >&2
+apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 ${packages} >&2`
+
 const hasModule2 = ({ settings }: Run): Step[] => {
   const packages = settings.prepare.packages.join(' ')
   const resolvers = settings.network.nameservers.map((address) => `nameserver ${address}\n`).join('')
@@ -172,21 +178,19 @@ const hasModule2 = ({ settings }: Run): Step[] => {
       check: `for name in ${packages}; do
   [[ $(dpkg-query -Wf '\${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || echo "$name is missing"
 done`,
-      change: `export DEBIAN_FRONTEND=noninteractive
-apt-get update -q || echo 'the package lists are old' >&2
-apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 ${packages}`,
+      change: installs(packages),
       timeout: 600
     },
     {
       name: 'has its clock kept by a service',
       check: `for unit in systemd-timesyncd chrony chronyd ntpsec ntp; do
-  if [[ $(systemctl is-enabled "$unit" 2>/dev/null) == enabled ]]; then exit; fi
+  state=$(systemctl is-enabled "$unit" 2>/dev/null || true) runs=$(systemctl is-active "$unit" || true)
+  if [[ $state == enabled && $runs == active ]]; then exit; fi
 done
-echo 'no time service is enabled'`,
-      change: `export DEBIAN_FRONTEND=noninteractive
-apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 chrony
+echo 'no time service runs'`,
+      change: `${installs('chrony')}
 systemctl enable --now chrony`,
-      timeout: 300
+      timeout: 600
     },
     {
       name: 'has swap off',
@@ -198,10 +202,11 @@ sed -i.keybuzz-before -E '/^[ \\t]*#/! s/^([^ \\t]+[ \\t]+[^ \\t]+[ \\t]+swap[ \
     fileStep('/etc/modules-load.d/90-keybuzz-k3s.conf', modules.join('\n') + '\n', { name: 'loads the kernel modules at boot' }),
     {
       name: 'has the kernel modules',
+      // A module that is built into the kernel is seen by what it brings.
       check: `for name in ${modules.join(' ')}; do
-  [[ -d /sys/module/$name ]] || grep -qs "/$name\\.ko" "/lib/modules/$(uname -r)/modules.builtin" || echo "$name is not loaded"
+  [[ -d /sys/module/$name || $name == br_netfilter && -d /proc/sys/net/bridge ]] || echo "$name is not loaded"
 done`,
-      change: modules.map((name) => `modprobe ${name}`).join('\n'),
+      change: `modprobe --all ${modules.join(' ')}`,
       hint: 'a kernel without these modules cannot run K3s'
     },
     fileStep('/etc/sysctl.d/90-keybuzz-k3s.conf', names.map((line) => line.replace('=', ' = ')).join('\n') + '\n', {

@@ -99,7 +99,7 @@ export const renderCounts = (sections: Section[]): string => {
 
 /** "4.2 s", "2 min 5 s". */
 export const duration = (seconds: number): string =>
-  seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
+  seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(Math.round(seconds) / 60)} min ${Math.round(seconds) % 60} s`
 
 export type Report = Listener & {
   sections: Section[]
