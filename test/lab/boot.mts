@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { GenericContainer, Wait } from 'testcontainers'
 import type { ContainerCreateOptions, ContainerInspectInfo, HostConfig } from 'dockerode'
-import { bastion, nodes, type Machine } from './containers.mts'
+import { bastion, nodes, services, type Machine } from './containers.mts'
 import type { Engine } from './engine.mts'
 import type { Images } from './images.mts'
 import type { Key } from './keys.mts'
@@ -85,6 +85,7 @@ const plan = async (machine: Machine, { images, keys, mounts }: Parts): Promise<
     host: {
       ...(machine.image === 'node' ? await nodeHost() : toolsHost),
       Dns: ['10.0.0.53'],
+      ...(isBastion ? { ExtraHosts: [...services, ...nodes].map((other) => `${other.name}:${other.private}`) } : {}),
       Binds: binds,
       LogConfig: { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '2' } },
     },

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { access, readFile, writeFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getContainerRuntimeClient, type ContainerRuntimeClient } from 'testcontainers'
 import { $ } from 'zx'
@@ -54,22 +54,4 @@ export const engine = async (progress: Progress): Promise<Engine> => {
     }
     throw new Error(`dockerd was started but does not answer within a minute. Its log: ${log}`)
   })
-}
-
-const instances = '/proc/sys/fs/inotify/max_user_instances'
-
-/**
- * Every kubelet and containerd takes inotify instances, and all nodes are one user to the kernel: with the usual 128 the
- * eighth node's kubelet fails with "too many open files". Returns shell for a node where the machine itself may not.
- */
-export const allowInotify = async (progress: Progress): Promise<string | undefined> => {
-  const now = Number(await readFile(instances, 'utf8').catch(() => '0'))
-  if (now >= 1024) return undefined
-  try {
-    await writeFile(instances, '1024')
-    progress.note(`Set fs.inotify.max_user_instances to 1024 (it was ${now}): eight nodes share this machine's`)
-    return undefined
-  } catch {
-    return 'sysctl -qw fs.inotify.max_user_instances=1024'
-  }
 }

@@ -1,13 +1,13 @@
 import { boot, type Found, type Parts } from './boot.mts'
 import { bastion, machines, nodes, type Machine } from './containers.mts'
-import { allowInotify, engine as reachEngine, type Engine } from './engine.mts'
-import { capture } from './exec.mts'
+import { engine as reachEngine, type Engine } from './engine.mts'
 import { images } from './images.mts'
 import { sshKeys } from './keys.mts'
 import { locked } from './lock.mts'
 import { ensureNetworks } from './networks.mts'
 import { project } from './place.mts'
 import type { Progress } from './progress.mts'
+import { raiseLimits } from './limits.mts'
 import { release, releaseFolder, type Release } from './release.mts'
 import { settingsFile } from './settings.mts'
 
@@ -30,13 +30,19 @@ export const gather = async (engine: Engine, progress: Progress): Promise<Parts>
 }
 
 /** Boots these machines, all at once; every one is waited for, and every failure is told. */
-export const bootAll = async (some: Machine[], parts: Parts, progress: Progress): Promise<Map<string, Found>> => {
+export const bootAll = async (
+  some: Machine[],
+  parts: Parts,
+  progress: Progress,
+  say: (text: string) => void = () => undefined,
+): Promise<Map<string, Found>> => {
   const found = new Map<string, Found>()
   const failures: string[] = []
   await Promise.all(
     some.map(async (machine) => {
       try {
         found.set(machine.name, await boot(machine, parts))
+        say(`${found.size} of ${some.length} up`)
       } catch (error) {
         failures.push(`${machine.name}: ${error instanceof Error ? error.message : String(error)}`)
       }
@@ -56,19 +62,10 @@ export const bootAll = async (some: Machine[], parts: Parts, progress: Progress)
 export const up = (progress: Progress): Promise<Lab> =>
   locked((pid) => progress.note(`Waiting for process ${pid}, which is changing the lab`), async () => {
     const engine = await reachEngine(progress)
-    const inotify = await allowInotify(progress)
     const boots = async (): Promise<Map<string, Found>> => {
       const parts = await gather(engine, progress)
-      const found = await progress.task('machines', (say) => {
-        say(machines.map(({ name }) => name).join(' '))
-        return bootAll(machines, parts, progress)
-      })
-      const [first] = nodes
-      if (inotify && first) {
-        await capture(engine.container.dockerode, first, ['sh', '-c', inotify])
-        progress.note('Set fs.inotify.max_user_instances to 1024, from a node')
-      }
-      return found
+      await raiseLimits(engine, parts.images.tools, progress)
+      return progress.task('machines', (say) => bootAll(machines, parts, progress, say))
     }
     // The release is the long part of a cold start; the machines do not need it to boot.
     const [k3s, machinesUp] = await Promise.allSettled([release(progress), boots()])

@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+// npm start: the lab, and the cluster in it. A second time it converges and changes nothing.
+import { bastion } from './containers.mts'
+import { attach } from './exec.mts'
+import { createProgress } from './progress.mts'
+import { up } from './up.mts'
+
+const lookAround = `Look around:
+  npm run lab -- kubectl get nodes -o wide
+  npm run lab -- run ./09_k3s_apply_all.mts --plan      any of the scripts, in the bastion
+  npm run lab -- shell                                  the bastion; from there: ssh k3s-worker-01
+  npm run lab -- status
+  npm run lab -- down
+`
+
+const progress = createProgress()
+try {
+  const { engine, release } = await up(progress)
+  if (!release.official)
+    progress.note(`K3s is ${release.version}, the lab's double of it: what it lacks is in test/lab/k3s/README.md`)
+  process.exitCode = await attach(engine.container.dockerode, bastion, ['./09_k3s_apply_all.mts', '--yes'])
+  const took = progress.durations()
+  if (took) process.stderr.write(`${took}\n`)
+  process.stderr.write(lookAround)
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}
