@@ -35,7 +35,7 @@ export const installControlPlane: Script = {
   },
   story: async (run) => {
     const { settings, servers } = run
-    const release = await artifacts(settings, { dir: run.flags['artifacts'] })
+    const release = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
     const kubectl = createKubectl(release.k3s.file, contextOf(settings))
     const audit = await readFile(join(import.meta.dirname, 'manifests/02_control_plane/audit-policy.yaml'), 'utf8')
 

@@ -31,7 +31,7 @@ export const joinWorkers: Script = {
   flags: { artifacts: '--artifacts DIR    a folder that holds the files of the K3s release already' },
   story: async (run) => {
     const { settings, hosts, servers, agents } = run
-    const release = await artifacts(settings, { dir: run.flags['artifacts'] })
+    const release = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
     const kubectl = createKubectl(release.k3s.file, contextOf(settings))
     const nodes = remembered(() => getNodes(kubectl))
     const manifest = await readFile(join(import.meta.dirname, 'manifests/03_netcheck/netcheck.yaml'), 'utf8')

@@ -18,6 +18,7 @@ export type Listener = {
   begins: (target: string, doing: string) => void
   outcome: (target: string, outcome: Outcome) => void
   ends: (target: string) => void
+  note: (line: string) => void
 }
 
 /** One pass of a script over the hosts: a plan, or an apply. The scripts' stories are told with it. */
@@ -31,6 +32,10 @@ export type Run = {
   agents: Host[]
   settings: Settings
   flags: Record<string, string | undefined>
+  /** Aborted when the operator interrupts the run. */
+  signal: AbortSignal
+  /** Tells the operator what takes the time. */
+  note: (line: string) => void
   /** Takes steps on hosts, all at once, or one host after the other where a failure must stop the rest. */
   on: (hosts: Host[], steps: (host: Host) => Step[] | Promise<Step[]>, order?: 'serial') => Promise<void>
   /** Takes steps from the bastion that concern the cluster, not one host. Skipped where a host of `needs` has failed. */
@@ -41,14 +46,14 @@ export type Run = {
   stands: (target: Host | 'cluster') => boolean
 }
 
-type RunContext = Pick<Run, 'mode' | 'hosts' | 'chosen' | 'settings' | 'flags'> & {
+type RunContext = Pick<Run, 'mode' | 'hosts' | 'chosen' | 'settings' | 'flags' | 'signal'> & {
   listener: Listener
   /** True where an earlier script of the same plan has changes to make. */
   pending: boolean
 }
 
 /** Starts a pass. See Run. */
-export const createRun = ({ mode, hosts, settings, flags, chosen, listener, pending }: RunContext): Run => {
+export const createRun = ({ mode, hosts, settings, flags, chosen, signal, listener, pending }: RunContext): Run => {
   const failed = new Set<string>()
   let anyPending = pending
   const atOnce = settings.ssh.parallel
@@ -80,6 +85,8 @@ export const createRun = ({ mode, hosts, settings, flags, chosen, listener, pend
     agents: hosts.filter(({ role }) => role === 'agent'),
     settings,
     flags,
+    signal,
+    note: listener.note,
     stands: (target) => !failed.has(target === 'cluster' ? target : target.name),
     on: async (some, steps, order) => {
       const serial = order === 'serial' && mode === 'apply'

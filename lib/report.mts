@@ -107,8 +107,6 @@ export type Report = Listener & {
   logFile: string
   /** A line for the operator. */
   say: (line: string) => void
-  /** A remark that is no result: it goes to stderr. */
-  note: (line: string) => void
   /** Opens the section of a script; outcomes belong to it until the next one. */
   open: (script: { id: string; title: string }, mode: Mode, hosts: string[]) => void
   /** Closes the section: its table, unless nothing differed. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { inspect, parseArgs } from 'node:util'
 import { confirm, input } from '@inquirer/prompts'
 import { UsageError } from './errors.mts'
 import { createRun, isAbort, type Run } from './hosts.mts'
@@ -106,6 +106,7 @@ type Operation = {
   hosts: Host[]
   chosen: Host[]
   report: Report
+  signal: AbortSignal
 }
 
 /**
@@ -139,7 +140,7 @@ export const operate = async (
       settings: flags.settings ?? join(here, 'settings.yaml'),
       inventory: flags.inventory ?? join(here, 'servers.tsv')
     })
-    configureSsh({ connectTimeout: settings.ssh.connect_timeout })
+    configureSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port })
     const chosen = chooseHosts(hosts, flags.hosts)
     if (!flags.plan && !flags.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
       throw new UsageError([fault('--yes', 'it where there is no terminal to ask at', 'Add --yes to apply, or --plan to look only.')])
@@ -147,7 +148,7 @@ export const operate = async (
     const name = basename(file, '.mts').replace('09_k3s_', '')
     const report = createReport(name, flags)
     for (const note of notes) report.note(note)
-    process.exitCode = await perform({ name, scripts: wanted, flags, settings, hosts, chosen, report })
+    process.exitCode = await perform({ ...{ name, scripts: wanted, flags, settings, hosts, chosen, report }, signal: interrupt.signal })
   } catch (error) {
     process.exitCode = explain(error, interrupt.signal.aborted)
   }
@@ -166,7 +167,8 @@ const explain = (error: unknown, interrupted: boolean): number => {
     console.error(error.message)
     return exitCodes.failed
   }
-  console.error(redact(error instanceof Error ? (error.stack ?? error.message) : String(error)))
+  const isBug = error instanceof TypeError || error instanceof ReferenceError || !(error instanceof Error)
+  console.error(redact(isBug ? inspect(error) : error.message))
   return exitCodes.failed
 }
 
@@ -206,10 +208,10 @@ const perform = async (operation: Operation): Promise<number> => {
 }
 
 const tell = async (script: Script, mode: Run['mode'], operation: Operation, pending: boolean): Promise<Section> => {
-  const { settings, hosts, chosen, flags, report } = operation
+  const { settings, hosts, chosen, flags, report, signal } = operation
   report.open(script, mode, chosen.map(({ name }) => name))
   try {
-    await script.story(createRun({ mode, hosts, settings, flags: flags.own, chosen, listener: report, pending }))
+    await script.story(createRun({ mode, hosts, settings, flags: flags.own, chosen, signal, listener: report, pending }))
   } catch (error) {
     report.close()
     throw error

@@ -27,11 +27,18 @@ export const traffic = { connections: 0, commands: 0 }
 
 const sockets = join(homedir(), '.keybuzz', 'ssh')
 let connectTimeout = 10
+let port = 22
 let cancelled: AbortSignal | undefined
 
-/** Sets the seconds that a connection may take, and the signal that ends every script without a signal of its own. */
-export const configureSsh = (options: { connectTimeout?: number; signal?: AbortSignal }): void => {
+type Configuration = { connectTimeout?: number; port?: number; signal?: AbortSignal }
+
+/**
+ * Sets the seconds that a connection may take, the port where it is not for ~/.ssh/config to say, and the signal that
+ * ends every script without a signal of its own.
+ */
+export const configureSsh = (options: Configuration): void => {
   connectTimeout = options.connectTimeout ?? connectTimeout
+  port = options.port ?? port
   cancelled = options.signal ?? cancelled
 }
 
@@ -63,6 +70,7 @@ const sshArguments = (host: Host, fresh: boolean): string[] => {
   if (fresh || !existsSync(path)) traffic.connections++
   return [
     '-T',
+    ...(port === 22 ? [] : [`-p${port}`]),
     ...['BatchMode=yes', `ConnectTimeout=${connectTimeout}`, 'ServerAliveInterval=5', 'ServerAliveCountMax=3'],
     ...(fresh
       ? ['ControlMaster=no', 'ControlPath=none']

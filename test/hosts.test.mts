@@ -24,10 +24,11 @@ const tell = (mode: 'plan' | 'apply', hosts: Host[], chosen = hosts) => {
   const outcomes: string[] = []
   const all: Outcome[] = []
   const run = createRun({
-    mode, hosts, chosen, settings: defaultSettings(), flags: {}, pending: false,
+    mode, hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal: new AbortController().signal,
     listener: {
       begins: () => {},
       ends: () => {},
+      note: () => {},
       outcome: (target, outcome) => {
         outcomes.push(`${target} ${outcome.step}: ${outcome.result}`)
         all.push(outcome)
