@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import type { Host } from './inventory.mts'
 import { capture, Unreachable } from './ssh.mts'
@@ -39,14 +40,14 @@ export const takeLock = async (
 const takeScript = ({ script, force, id }: { script: string; force: boolean; id: string }): string => `
 ${force ? `rm -rf ${folder}` : ''}
 if mkdir ${folder} 2>/dev/null; then
-  printf '%s\\n' '${me}' '${process.pid}' "$(date -u +%FT%TZ)" '${script}' '${id}' > ${folder}/holder
+  printf '%s\\n' '${me}' '${processOf(process.pid)}' "$(date -u +%FT%TZ)" '${script}' '${id}' > ${folder}/holder
 else
   cat ${folder}/holder 2>/dev/null || echo unknown
 fi`
 
 const settle = async (server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
-  const [who, pid, since, script, id] = holder.split('\n')
-  if (who === me && !isAlive(Number(pid))) {
+  const [who, holding = '', since, script, id] = holder.split('\n')
+  if (who === me && processOf(parseInt(holding)) !== holding) {
     // Compared again on the node: two runs that find the same dead holder must not both take its place.
     const now = await capture(server, `
 if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]] && mv ${folder} ${folder}.${mine.id}; then
@@ -58,7 +59,7 @@ fi`)
     if (now === '') return () => release(server, mine.id)
   }
   throw new Locked(
-    `${who} is at work on the cluster: ${script ?? 'a script'} since ${since ?? 'an unknown time'} (process ${pid ?? '?'})\n` +
+    `${who} is at work on the cluster: ${script ?? 'a script'} since ${since ?? 'an unknown time'} (process ${holding.split(' ')[0]})\n` +
       'Hint: wait for it to end. If that run is dead, run again with --force-unlock.'
   )
 }
@@ -69,11 +70,11 @@ const release = async (server: Host, id: string): Promise<void> => {
   })
 }
 
-const isAlive = (pid: number): boolean => {
+// The number of a dead process may be another's by now; together with the time of its start it is unique.
+const processOf = (pid: number): string => {
   try {
-    process.kill(pid, 0)
-    return true
+    return `${pid} ${readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19]}`
   } catch {
-    return false
+    return ''
   }
 }

@@ -1,0 +1,73 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { bastion, labUp, reset } from '../nodes.mts'
+import { applyAll, everyNode, kubectl, masters, nodesThatAre, on, script, those } from './cluster.mts'
+
+await labUp()
+await reset()
+
+// Everything on a node that a script could have touched.
+const fingerprint = (node: string): Promise<string> => on(node, `
+find /etc /usr/local /opt /root /home /var/lib/rancher /var/lib/dpkg -xdev -printf '%p %s %m %l %T@\\n' | sort
+iptables-save | sed 's/\\[[0-9:]*\\]//; /^#/d'; ip6tables-save | sed 's/\\[[0-9:]*\\]//; /^#/d'
+sysctl -a 2>/dev/null | grep -E '^(vm.(panic|overcommit)|kernel.panic|net.ipv4.ip_forward|net.bridge|fs.inotify)'
+systemctl list-unit-files --no-legend; ls /run/*.lock /run/keybuzz* 2>/dev/null || true`)
+
+test('a plan of bare nodes tells what is to be done, and changes nothing', async () => {
+  const before = await Promise.all(everyNode.map(fingerprint))
+  const plan = await applyAll('--plan')
+  assert.is(plan.exitCode, 2, plan.text)
+  assert.ok(those(plan, 'pending').includes('k3s-worker-05: has swap off'))
+  assert.equal(those(plan, 'failed'), [])
+  assert.equal(await Promise.all(everyNode.map(fingerprint)), before)
+})
+
+test('an apply makes eight bare nodes a cluster of three servers and five workers', async () => {
+  const run = await applyAll('--yes')
+  assert.is(run.exitCode, 0, run.text)
+  assert.equal(await nodesThatAre('Ready'), everyNode)
+  assert.equal(await nodesThatAre('EtcdIsVoter'), masters)
+})
+
+test('a second apply has nothing to change', async () => {
+  const run = await applyAll('--yes')
+  assert.is(run.exitCode, 0, run.text)
+  assert.equal(those(run, 'changed', 'pending', 'unknown', 'failed'), [])
+  console.log(`  ${run.seconds.toFixed(1)} s, ${run.ssh.connections} connections, ${run.ssh.commands} commands`)
+})
+
+test('the pod network was proven between every two nodes', async () => {
+  const run = await script('09_k3s_03_join_workers', '--plan')
+  assert.is(those(run, 'ok').filter((line) => line.endsWith('has a pod network to every node')).length, everyNode.length)
+})
+
+test('pools, taints and tunnels are as the inventory says', async () => {
+  const pools = await kubectl('get', 'nodes', '-o', 'jsonpath={range .items[*]}{.metadata.labels.keybuzz\\.io/pool}{" "}{end}')
+  assert.is(pools, 'control-plane control-plane control-plane general general heavy observability reserve')
+  const tunnels = await kubectl('get', 'nodes', '-o', 'jsonpath={range .items[*]}{.metadata.annotations.flannel\\.alpha\\.coreos\\.com/public-ip}{" "}{end}')
+  assert.is(tunnels, '10.0.0.100 10.0.0.101 10.0.0.102 10.0.0.110 10.0.0.111 10.0.0.112 10.0.0.113 10.0.0.114')
+  assert.match(await kubectl('get', 'node', 'k3s-worker-03', '-o', 'jsonpath={.spec.taints}'), /"key":"keybuzz.io\/pool".*"value":"heavy"|"effect":"NoSchedule"/)
+})
+
+test('secrets are kept by the bastion alone, and are in no log', async () => {
+  const { stdout } = await bastion(['bash', '-c', `stat -c '%a %n' ~/.keybuzz/secrets/* ~/.kube/config ~/.keybuzz/logs
+for secret in ~/.keybuzz/secrets/*; do
+  value=$(<$secret); grep -rlF "\${value##*:}" ~/.keybuzz/logs && echo leaked
+done; true`])
+  assert.is(stdout.trim(), `600 /root/.keybuzz/secrets/k3s-agent-token
+600 /root/.keybuzz/secrets/k3s-server-token
+600 /root/.kube/config
+700 /root/.keybuzz/logs`)
+  assert.match(await kubectl('config', 'view', '-o', 'jsonpath={.contexts[*].name} {.clusters[*].cluster.server}'), /^keybuzz-prod https:\/\/10\.0\.0\.10:6443$/)
+})
+
+test("the operators' own firewall rules are still there", async () => {
+  for (const node of everyNode) assert.match(await on(node, 'ufw show added'), /ufw allow 9100\/tcp comment 'node exporter'/)
+})
+
+test('etcd has a snapshot, and secrets are encrypted in it', async () => {
+  assert.match(await on('k3s-master-01', 'k3s etcd-snapshot ls'), /first/)
+  assert.match(await on('k3s-master-01', 'k3s secrets-encrypt status'), /Enabled/)
+})
+
+test.run()
