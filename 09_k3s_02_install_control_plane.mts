@@ -29,6 +29,7 @@ import { clusterTokens, type Tokens } from './lib/tokens.mts'
 export const installControlPlane: Script = {
   id: '09_k3s_02',
   title: 'Install the control plane',
+  role: 'server',
   flags: {
     artifacts: '--artifacts DIR    a folder that holds the files of the K3s release already',
     'token-file': '--token-file FILE  the token of a cluster that another bastion made (or K3S_TOKEN)'

@@ -74,7 +74,7 @@ const outcomeLines = ({ step, result, words = '', hint }: Outcome, width: number
 /** The table of counts, a row a host, with its heading. */
 export const renderTable = (section: Section, look: Look): string[] => {
   const heading = ['HOST', 'OK', section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN', 'FAILED']
-  const rows = [...section.hosts].map(([host, outcomes]) => {
+  const rows = [...section.hosts].toSorted(([a], [b]) => a.localeCompare(b)).map(([host, outcomes]) => {
     const { ok, change, unknown, failed } = count(outcomes)
     return [host, ok, change, unknown, failed].map(String)
   })
@@ -108,9 +108,9 @@ export type Report = Listener & {
   /** A line for the operator. */
   say: (line: string) => void
   /** Opens the section of a script; outcomes belong to it until the next one. */
-  open: (script: { id: string; title: string }, mode: Mode, hosts: string[]) => void
-  /** Closes the section: its table, unless nothing differed. */
-  close: () => Section
+  open: (script: { id: string; title: string }, mode: Mode, hosts: number) => void
+  /** Closes the section: shows its table. */
+  close: () => void
 }
 
 /**
@@ -159,11 +159,11 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
       process.stderr.write(`${redact(line)}\n`)
     },
     open: ({ id, title }, mode, hosts) => {
-      sections.push({ id, title, mode, seconds: 0, hosts: new Map(hosts.map((host) => [host, []])) })
+      sections.push({ id, title, mode, seconds: 0, hosts: new Map() })
       told = new Map()
       started = performance.now()
       log(`${id} ${title} (${mode})`)
-      write(renderTitle({ id, title }, `${mode} · ${plural(hosts.length, 'host')}`, look))
+      write(renderTitle({ id, title }, `${mode} · ${plural(hosts, 'host')}`, look))
     },
     begins: (target, doing) => {
       busy.set(target, doing)
@@ -195,8 +195,7 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
       busy.clear()
       const done = section()
       done.seconds = (performance.now() - started) / 1000
-      for (const line of renderTable(done, look)) write(line)
-      return done
+      if (done.hosts.size > 0) for (const line of renderTable(done, look)) write(line)
     }
   }
 }

@@ -19,6 +19,8 @@ export type Script = {
   title: string
   /** Flags of its own, each with what it says in --help. Every one takes a value. */
   flags?: Record<string, string>
+  /** The role of the hosts that it works on; both by default. */
+  role?: Host['role']
   story: (run: Run) => Promise<void>
 }
 
@@ -209,14 +211,13 @@ const perform = async (operation: Operation): Promise<number> => {
 
 const tell = async (script: Script, mode: Run['mode'], operation: Operation, pending: boolean): Promise<Section> => {
   const { settings, hosts, chosen, flags, report, signal } = operation
-  report.open(script, mode, chosen.map(({ name }) => name))
+  report.open(script, mode, chosen.filter(({ role }) => script.role === undefined || script.role === role).length)
   try {
     await script.story(createRun({ mode, hosts, settings, flags: flags.own, chosen, signal, listener: report, pending }))
-  } catch (error) {
+  } finally {
     report.close()
-    throw error
   }
-  return report.close()
+  return report.sections.at(-1)!
 }
 
 const outcomesOf = (section: Section) => [...section.hosts.values()].flat()
