@@ -91,10 +91,12 @@ export const createRun = ({ mode, hosts, settings, flags, chosen, signal, listen
     on: async (some, steps, order) => {
       const serial = order === 'serial' && mode === 'apply'
       const dependent = anyPending
+      const hosts = left(some)
       await pMap(
-        left(some),
+        hosts,
         async (host) => {
-          if (serial && some.some(({ name }) => failed.has(name))) return
+          const broken = hosts.find(({ name }) => failed.has(name))
+          if (serial && broken) return listener.note(`${host.name} is not tried, because ${broken.name} failed`)
           await take(host.name, host, async () => steps(host), dependent)
         },
         { concurrency: serial ? 1 : atOnce }

@@ -23,19 +23,20 @@ const dead = host('dead', '192.0.2.255')
 const tell = (mode: 'plan' | 'apply', hosts: Host[], chosen = hosts) => {
   const outcomes: string[] = []
   const all: Outcome[] = []
+  const notes: string[] = []
   const run = createRun({
     mode, hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal: new AbortController().signal,
     listener: {
       begins: () => {},
       ends: () => {},
-      note: () => {},
+      note: (line) => notes.push(line),
       outcome: (target, outcome) => {
         outcomes.push(`${target} ${outcome.step}: ${outcome.result}`)
         all.push(outcome)
       }
     }
   })
-  return { run, outcomes, all }
+  return { run, outcomes, all, notes }
 }
 
 let files = 0
@@ -100,9 +101,10 @@ test('an unreachable host fails alone, and the others finish', async () => {
 })
 
 test('one after the other: a failure stops those that follow', async () => {
-  const { run, outcomes } = tell('apply', [a, b])
+  const { run, outcomes, notes } = tell('apply', [a, b])
   await run.on([a, b], ({ name }) => [{ name: 'x', check: `[[ ${name} == b ]] || echo off` }], 'serial')
   assert.equal(outcomes, ['a x: failed'])
+  assert.equal(notes, ['b is not tried, because a failed'])
 })
 
 test('hosts that were not chosen are left alone', async () => {
