@@ -90,7 +90,8 @@ export const changeCommands = ({ add, remove, deny, enable, start, reload }: Dif
 // ufw hooks itself into the kernel's chains only when it first makes its own, so a flushed INPUT stays without them.
 const hookCommand = `for chain in INPUT FORWARD; do
   for part in before-logging before after after-logging reject track; do
-    iptables -w 5 -C "$chain" -j "ufw-$part-\${chain,,}" 2>/dev/null || iptables -w 5 -A "$chain" -j "ufw-$part-\${chain,,}"
+    hook=("$chain" -j "ufw-$part-\${chain,,}")
+    iptables -w 5 -C "\${hook[@]}" 2>/dev/null || iptables -w 5 -A "\${hook[@]}"
   done
 done`
 
@@ -134,7 +135,8 @@ const applyAndConfirm = async (host: Host, found: Difference): Promise<void> => 
   if (result.exitCode !== 0) throw new Error(`${lastWords(result)}\n${await takeBack(host)}`)
   const problem = await confirm(host)
   if (problem === undefined) return
-  throw new Error(`the firewall was changed, and then no new ssh connection got through:\n${problem}\n${await takeBack(host)}`)
+  const outcome = await takeBack(host)
+  throw new Error(`the firewall was changed, and then no new ssh connection got through:\n${problem}\n${outcome}`)
 }
 
 /** Tells the node over a new connection that the change may stay. Returns why that did not work. */
