@@ -44,11 +44,10 @@ export const prepare: Script = {
   title: 'Prepare the nodes',
   story: async (run) => {
     const nics = await readNics(run, run.chosen)
-    const machineIds = await run.read(run.chosen, 'cat /etc/machine-id')
-    const clocks = new Map<string, Clock>()
-    await run.on(run.hosts, (host) => [tellsTheTime(host, clocks)])
+    const told = new Map<string, Told>()
+    await run.on(run.hosts, (host) => [tells(host, told)])
     await run.on(run.hosts, (host) => [
-      ...isFit(host, run, { nic: nics.get(host.name) ?? '', machineIds, clocks }),
+      ...isFit(host, run, { nic: nics.get(host.name) ?? '', told }),
       ...hasModule2(run),
       firewallStep(host, { hosts: run.hosts, settings: run.settings })
     ])
@@ -64,22 +63,22 @@ export const prepare: Script = {
   }
 }
 
-type Clock = { ahead: number; error: number }
+type Told = { machineId: string; ahead: number; error: number }
 
-const tellsTheTime = (host: Host, clocks: Map<string, Clock>): Step => ({
-  name: 'tells the time',
+const tells = (host: Host, told: Map<string, Told>): Step => ({
+  name: 'tells its time and its machine-id',
   check: async () => {
     const asked = Date.now()
-    const told = Number(await capture(host, 'date +%s%3N'))
+    const [time, machineId = ''] = (await capture(host, 'date +%s%3N; cat /etc/machine-id')).split('\n')
     const answered = Date.now()
-    clocks.set(host.name, { ahead: told - (asked + answered) / 2, error: (answered - asked) / 2 })
+    told.set(host.name, { machineId, ahead: Number(time) - (asked + answered) / 2, error: (answered - asked) / 2 })
     return ''
   }
 })
 
-type Known = { nic: string; machineIds: Map<string, string>; clocks: Map<string, Clock> }
+type Known = { nic: string; told: Map<string, Told> }
 
-const isFit = (host: Host, { settings }: Run, { nic, machineIds, clocks }: Known): Step[] => {
+const isFit = (host: Host, { settings }: Run, { nic, told }: Known): Step[] => {
   const { cpus, memory, disk } = settings.prepare[host.role]
   const server: Step[] = [{
     name: `writes durably in under ${settings.prepare.etcd_fsync_p99} ms`,
@@ -103,8 +102,8 @@ END`,
     {
       name: 'has a machine-id of its own',
       check: async () => {
-        const id = machineIds.get(host.name)
-        const twins = [...machineIds.keys()].filter((name) => name !== host.name && machineIds.get(name) === id)
+        const id = told.get(host.name)?.machineId
+        const twins = [...told.keys()].filter((name) => name !== host.name && told.get(name)?.machineId === id)
         return twins.length > 0 ? `${twins.join(', ')} has the same` : ''
       },
       hint: 'a cloned image: rm /etc/machine-id && systemd-machine-id-setup, then reboot'
@@ -112,8 +111,8 @@ END`,
     {
       name: 'has the time of the others',
       check: async () => {
-        const all = [...clocks.values()].map(({ ahead }) => ahead).toSorted((a, b) => a - b)
-        const { ahead, error } = clocks.get(host.name) ?? { ahead: 0, error: 0 }
+        const all = [...told.values()].map(({ ahead }) => ahead).toSorted((a, b) => a - b)
+        const { ahead, error } = told.get(host.name) ?? { ahead: 0, error: 0 }
         const off = ahead - (all[Math.floor(all.length / 2)] ?? 0)
         const tooFar = Math.abs(off) - error > settings.prepare.clock_skew * 1000
         return tooFar ? `is ${(Math.abs(off) / 1000).toFixed(1)} s ${off > 0 ? 'ahead' : 'behind'}` : ''
@@ -175,19 +174,18 @@ const hasModule2 = ({ settings }: Run): Step[] => {
   return [
     {
       name: 'has the packages that K3s uses',
-      check: `for name in ${packages}; do
-  [[ $(dpkg-query -Wf '\${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || echo "$name is missing"
+      check: `has=$(dpkg-query -Wf '\${Package} \${db:Status-Status};' ${packages} 2>/dev/null || true)
+for name in ${packages}; do
+  [[ ";$has" == *";$name installed;"* ]] || echo "$name is missing"
 done`,
       change: installs(packages),
       timeout: 600
     },
     {
       name: 'has its clock kept by a service',
-      check: `for unit in systemd-timesyncd chrony chronyd ntpsec ntp; do
-  state=$(systemctl is-enabled "$unit" 2>/dev/null || true) runs=$(systemctl is-active "$unit" || true)
-  if [[ $state == enabled && $runs == active ]]; then exit; fi
-done
-echo 'no time service runs'`,
+      check: `units=(systemd-timesyncd chrony chronyd ntpsec ntp)
+running=$(systemctl list-units --state=active --plain --no-legend "\${units[@]/%/.service}" | cut -d' ' -f1 || true)
+[[ -n $running ]] && systemctl is-enabled --quiet $running || echo 'no time service runs'`,
       change: `${installs('chrony')}
 systemctl enable --now chrony`,
       timeout: 600
@@ -215,7 +213,8 @@ done`,
     {
       name: 'has the sysctls',
       check: `for pair in ${names.join(' ')}; do
-  is=$(sysctl -n "\${pair%%=*}"); [[ $is == "\${pair#*=}" ]] || echo "\${pair%%=*} is $is, expected \${pair#*=}"
+  name=\${pair%%=*}; is=$(<"/proc/sys/\${name//.//}")
+  [[ $is == "\${pair#*=}" ]] || echo "$name is $is, expected \${pair#*=}"
 done`,
       change: 'sysctl --quiet --load /etc/sysctl.d/90-keybuzz-k3s.conf'
     },
