@@ -47,6 +47,9 @@ const ETCD = [2379, 2380]
 /** Seconds for which a host that is through with its probes goes on listening for those that are not. */
 const FAREWELL = 3
 
+/** Seconds for which the listener of another run, which may have been interrupted, is let go on. */
+const PATIENCE = 5
+
 /**
  * What a host has to try: every port that it needs of each other host over the private network, VXLAN with datagrams
  * that fill the MTU, and the same ports on the public addresses, which must not answer.
@@ -68,7 +71,7 @@ export const targetsOf = (host: Host, ready: Map<Host, Ready>, { mtu }: Settings
         ? [{ ...inside, address: overlay, port: 0, protocol: 'icmp', size: mtu - VXLAN_OVERHEAD - ICMP_AND_IP }]
         : []
     if (other.publicAddress === '') return [...tcp, ...vxlan]
-    const outside = { ...inside, address: other.publicAddress, seconds: 1, expected: 'closed' } as const
+    const outside = { ...inside, address: other.publicAddress, seconds: 0.5, expected: 'closed' } as const
     return [
       ...tcp,
       ...vxlan,
@@ -108,7 +111,7 @@ export const portMatrix = async (hosts: Host[], settings: Settings): Promise<Map
   const source = await readFile(new URL('netprobe.py', import.meta.url), 'utf8')
   const faults = new Map(hosts.map(({ name }) => [name, new Set<string>()]))
   const python = async (host: Host, command: string, words: object): Promise<string> =>
-    capture(host, netprobeCommand(source, command, { channel: 'keybuzz-netprobe', ...words }), { timeout: 30 })
+    capture(host, netprobeCommand(source, command, { channel: `keybuzz-${host.name}`, ...words }), { timeout: 30 })
   const onEach = async (some: Host[], what: string, work: (host: Host) => Promise<void>): Promise<void> => {
     await Promise.all(some.map(async (host) => {
       try {
@@ -123,7 +126,8 @@ export const portMatrix = async (hosts: Host[], settings: Settings): Promise<Map
   const ready = new Map<Host, Ready>()
   await onEach(hosts, 'cannot listen', async (host) => {
     const peers = hosts.filter(({ name }) => name !== host.name).map(({ name }) => name)
-    const answer = await python(host, 'listen', { tcp: portsOf(host), udp: [VXLAN], peers, seconds: LISTENER_LIFE })
+    const ports = { tcp: portsOf(host), udp: [VXLAN] }
+    const answer = await python(host, 'listen', { ...ports, peers, seconds: LISTENER_LIFE, patience: PATIENCE })
     const listening = JSON.parse(answer) as Ready
     ready.set(host, listening)
     for (const [port, why] of Object.entries(listening.failed)) {

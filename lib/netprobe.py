@@ -1,7 +1,8 @@
 """Listens on the ports of a node and tries those of the others. Sent to `python3 -` on stdin, never installed.
 
-listen JSON   {tcp: [port], udp: [port], peers: [name], seconds, channel}: holds every port on which nothing listens
-              yet, in the background, and prints which. Ends once every peer has said goodbye, is told to, or is late.
+listen JSON   {tcp: [port], udp: [port], peers: [name], seconds, channel, patience}: holds every port on which nothing
+              listens yet, in the background, and prints which. Ends once every peer has said goodbye, is told to, or is
+              late. A listener of another run has `patience` seconds to end first.
 probe JSON    {name, targets: [{address, port, protocol, size, seconds}], channel, farewell}: tries all targets at
               once, prints a JSON line for each in their order, says goodbye, and waits until this node's own listener
               has ended; after `farewell` seconds it tells it to.
@@ -41,7 +42,7 @@ def end_listener(channel, patience):
 
 
 def listen(arguments):
-    end_listener(channel_of(arguments), 0.001)  # of a run that was interrupted
+    end_listener(channel_of(arguments), arguments['patience'])
     selector = selectors.DefaultSelector()
     held, busy, failed = [], [], {}
     for protocol, kind in (('tcp', socket.SOCK_STREAM), ('udp', socket.SOCK_DGRAM)):

@@ -127,8 +127,10 @@ const source = await readFile(new URL('../lib/netprobe.py', import.meta.url), 'u
 const bash = promisify(execFile)
 const netprobe = async (command: string, words: object): Promise<string> =>
   (await bash('bash', ['-c', netprobeCommand(source, command, words)])).stdout
-const listen = async (channel: string, words: object): Promise<Ready> =>
-  JSON.parse(await netprobe('listen', { channel, tcp: [], udp: [], peers: ['peer'], seconds: 20, ...words })) as Ready
+const listen = async (channel: string, words: object): Promise<Ready> => {
+  const common = { tcp: [], udp: [], peers: ['peer'], seconds: 20, patience: 0.1 }
+  return JSON.parse(await netprobe('listen', { channel, ...common, ...words })) as Ready
+}
 const probe = async (channel: string, targets: object[]): Promise<string[]> => {
   const common = { address: '127.0.0.1', size: 0, seconds: 2 }
   const words = { channel, name: 'peer', farewell: 0.3, targets: targets.map((target) => ({ ...common, ...target })) }
