@@ -122,7 +122,10 @@ systemd-run --quiet --collect --unit=keybuzz-ufw-rollback --on-active=${seconds}
   bash /run/keybuzz-ufw/rollback
 ${commands.join('\n')}`
 
-const confirmScript = `mv /run/keybuzz-ufw/armed /run/keybuzz-ufw/confirmed
+const confirmScript = `if ! mv /run/keybuzz-ufw/armed /run/keybuzz-ufw/confirmed; then
+  echo 'the confirmation came too late' >&2
+  exit 1
+fi
 systemctl stop keybuzz-ufw-rollback.timer`
 
 const takeBackScript = `systemctl stop keybuzz-ufw-rollback.timer 2>/dev/null || true
