@@ -60,16 +60,22 @@ const pulled = async (docker: Docker, say: (text: string) => void): Promise<bool
   }
 }
 
-/** Installs the packages that are not there, each with the command that proves it. Root on Debian or Ubuntu. */
+/** What debootstrap takes, each package with the file that shows that it is there. */
+const debootstrap = {
+  debootstrap: '/usr/sbin/debootstrap',
+  'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.gpg',
+}
+
+/** Installs the packages that are not there: as root, on Debian or Ubuntu. */
 const installed = async (packages: Record<string, string>, say: (text: string) => void): Promise<void> => {
   const missing: string[] = []
   for (const [name, file] of Object.entries(packages)) if (!(await stat(file).catch(() => undefined))) missing.push(name)
-  if (missing.length === 0) return
   if (process.getuid?.() !== 0)
     throw new Error(
-      `No registry serves ${official}, and to make the base image from Debian's packages the lab needs root` +
-        ` and ${missing.join(', ')}. Run it as root, or: sudo apt-get install ${missing.join(' ')}`,
+      `No registry serves ${official}. To make the base image from Debian's packages instead, run the lab as root` +
+        (missing.length > 0 ? `, with ${missing.join(' and ')} installed.` : '.'),
     )
+  if (missing.length === 0) return
   say(`installing ${missing.join(', ')}`)
   const apt = $({ env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, quiet: true })
   await apt`apt-get update`
@@ -77,15 +83,7 @@ const installed = async (packages: Record<string, string>, say: (text: string) =
 }
 
 /** Makes the base from Debian's packages. In a mount namespace of its own, so that a killed run leaves no mounts. */
-const bootstrapped = async (docker: Docker, image: string, say: (text: string) => void): Promise<void> => {
-  await installed(
-    {
-      debootstrap: '/usr/sbin/debootstrap',
-      'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.gpg',
-    },
-    say,
-  )
-  if (process.getuid?.() !== 0) throw new Error('debootstrap needs root. Run the lab as root.')
+const bootstrapped = async (docker: Docker, say: (text: string) => void): Promise<void> => {
   const root = join(cache, 'rootfs')
   await rm(root, { recursive: true, force: true })
   await mkdir(root, { recursive: true })
@@ -93,30 +91,37 @@ const bootstrapped = async (docker: Docker, image: string, say: (text: string) =
   await $({ quiet: true })`unshare --mount debootstrap --variant=minbase --include=ca-certificates ${suite} ${root}`
   say('importing')
   const tar = $({ quiet: true })`tar --create --directory ${root} --exclude ./var/cache/apt/archives/*.deb .`
-  const stream = await docker.importImage(tar.stdout, { repo: image.split(':')[0], tag: image.split(':')[1] })
-  await follow(docker, stream, say)
+  await follow(docker, await docker.importImage(tar.stdout, base), say)
   await tar
   await rm(root, { recursive: true, force: true })
 }
 
-const base = async (docker: Docker, progress: Progress): Promise<string> => {
-  const image = `keybuzz-lab/base:${suite}-1`
-  if (!(await exists(docker, image)))
-    await progress.task('base image', async (say) => {
-      if (await pulled(docker, say)) await docker.getImage(official).tag({ repo: 'keybuzz-lab/base', tag: `${suite}-1` })
-      else await bootstrapped(docker, image, say)
-    })
-  return image
+const base = { repo: 'keybuzz-lab/base', tag: `${suite}-1` }
+const baseImage = `${base.repo}:${base.tag}`
+
+/**
+ * Finds out where the base image is to come from, and installs what making it takes. Apart from `images`, for two
+ * installations at once, this and the K3s build's, would refuse each other.
+ */
+export const findBase = async ({ container: { dockerode: docker } }: Engine, progress: Progress): Promise<void> => {
+  if (await exists(docker, baseImage)) return
+  await progress.task('base image', async (say) => {
+    if (await pulled(docker, say)) await docker.getImage(official).tag(base)
+    else await installed(debootstrap, say)
+  })
+}
+
+const ensureBase = async (docker: Docker, progress: Progress): Promise<void> => {
+  if (!(await exists(docker, baseImage))) await progress.task('base image', (say) => bootstrapped(docker, say))
 }
 
 /** The build goes over the machine's own network, for that is where its package mirrors are reached from. */
-const build = async (engine: Engine, context: string, image: string, from: string, say: (text: string) => void) => {
-  const docker = engine.container.dockerode
+const build = async (docker: Docker, context: string, image: string, say: (text: string) => void): Promise<void> => {
   const files = await readdir(context, { recursive: true, withFileTypes: true })
   const src = files.filter((entry) => entry.isFile()).map((entry) => relative(context, join(entry.parentPath, entry.name)))
   const stream = await docker.buildImage({ context, src }, {
     t: image,
-    buildargs: { BASE: from },
+    buildargs: { BASE: baseImage },
     networkmode: 'host',
     rm: true,
     forcerm: true,
@@ -128,11 +133,11 @@ const build = async (engine: Engine, context: string, image: string, from: strin
 /** The lab's two images, made where their inputs changed or they are not there. */
 export const images = async (engine: Engine, progress: Progress): Promise<Images> => {
   const docker = engine.container.dockerode
-  const from = await base(docker, progress)
+  await ensureBase(docker, progress)
   const one = async (name: 'node' | 'tools'): Promise<string> => {
-    const image = `keybuzz-lab/${name}:${await tag(join(folder, name), from)}`
+    const image = `keybuzz-lab/${name}:${await tag(join(folder, name), baseImage)}`
     if (!(await exists(docker, image)))
-      await progress.task(`${name} image`, (say) => build(engine, join(folder, name), image, from, say))
+      await progress.task(`${name} image`, (say) => build(docker, join(folder, name), image, say))
     return image
   }
   const [node, tools] = await Promise.all([one('node'), one('tools')])

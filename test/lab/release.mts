@@ -71,7 +71,7 @@ const build = async (say: (text: string) => void): Promise<string> => {
   const listen = (stream: NodeJS.ReadableStream): void => {
     createInterface({ input: stream }).on('line', (line) => {
       words.push(line)
-      say(line)
+      say(line.replace(/^[\d:]+ k3s: /, ''))
     })
   }
   listen(building.stdout)

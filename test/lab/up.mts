@@ -1,7 +1,7 @@
 import { boot, type Found, type Parts } from './boot.mts'
 import { bastion, machines, nodes, type Machine } from './containers.mts'
 import { engine as reachEngine, type Engine } from './engine.mts'
-import { images } from './images.mts'
+import { findBase, images } from './images.mts'
 import { sshKeys } from './keys.mts'
 import { locked } from './lock.mts'
 import { ensureNetworks } from './networks.mts'
@@ -62,6 +62,7 @@ export const bootAll = async (
 export const up = (progress: Progress): Promise<Lab> =>
   locked((pid) => progress.note(`Waiting for process ${pid}, which is changing the lab`), async () => {
     const engine = await reachEngine(progress)
+    await findBase(engine, progress)
     const boots = async (): Promise<Map<string, Found>> => {
       const parts = await gather(engine, progress)
       await raiseLimits(engine, parts.images.tools, progress)
