@@ -21,9 +21,9 @@ const node = (name: string, last: number): Machine => ({
   public: `198.51.100.${last}`,
   volumes: [
     { name: `${name}-rancher`, folder: '/var/lib/rancher' },
-    { name: `${name}-kubelet`, folder: '/var/lib/kubelet' },
+    { name: `${name}-kubelet`, folder: '/var/lib/kubelet' }
   ],
-  ready: "systemctl is-system-running | grep -qE 'running|degraded' && ss -Hltn sport = 22 | grep -q .",
+  ready: "systemctl is-system-running | grep -qE 'running|degraded' && ss -Hltn sport = 22 | grep -q ."
 })
 
 /** The eight servers of servers.tsv, on their documented addresses. */
@@ -35,7 +35,7 @@ export const nodes: Machine[] = [
   node('k3s-worker-02', 111),
   node('k3s-worker-03', 112),
   node('k3s-worker-04', 113),
-  node('k3s-worker-05', 114),
+  node('k3s-worker-05', 114)
 ]
 
 export const bastion: Machine = {
@@ -44,7 +44,7 @@ export const bastion: Machine = {
   private: '10.0.0.2',
   command: ['/usr/local/lib/lab/bastion'],
   volumes: [{ name: 'bastion-home', folder: '/root' }],
-  ready: 'test -s /root/.ssh/id_ecdsa && mountpoint -q /opt/keybuzz/settings.yaml',
+  ready: 'test -s /root/.ssh/id_ecdsa && mountpoint -q /opt/keybuzz/settings.yaml'
 }
 
 /** The machines around the nodes. One entry here, and its configuration in images/tools, is a new one. */
@@ -54,15 +54,15 @@ export const services: Machine[] = [
     image: 'tools',
     private: '10.0.0.53',
     command: ['/usr/local/lib/lab/resolver'],
-    ready: 'ss -Hlun sport = 53 | grep -q . && ss -Hlun sport = 123 | grep -q .',
+    ready: 'ss -Hlun sport = 53 | grep -q . && ss -Hlun sport = 123 | grep -q .'
   },
   {
     name: 'lb-haproxy',
     image: 'tools',
     private: '10.0.0.10',
     command: ['haproxy', '-W', '-db', '-f', '/etc/haproxy/lb-haproxy.cfg'],
-    ready: 'ss -Hltn sport = 6443 | grep -q .',
-  },
+    ready: 'ss -Hltn sport = 6443 | grep -q .'
+  }
 ]
 
 export const machines: Machine[] = [bastion, ...services, ...nodes]

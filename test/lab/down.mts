@@ -13,7 +13,7 @@ export const down = (progress: Progress): Promise<void> =>
       const containers = await docker.listContainers({ all: true, filters })
       say(`${containers.length} containers`)
       await Promise.all(
-        containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true }).catch(ignoreMissing)),
+        containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true }).catch(ignoreMissing))
       )
       const { Volumes: volumes } = await docker.listVolumes({ filters })
       const networks = await docker.listNetworks({ filters })

@@ -15,7 +15,7 @@ const reach = async (): Promise<Engine | undefined> => getContainerRuntimeClient
 
 const exists = async (file: string): Promise<boolean> => access(file).then(() => true, () => false)
 
-/** The Docker engine. Where none answers it is installed and started, if that is ours to do; else says what is missing. */
+/** The Docker engine. Where none answers it is installed and started, or the error says what to do. */
 export const engine = async (progress: Progress): Promise<Engine> => {
   const found = await reach()
   if (found) return found
@@ -28,8 +28,8 @@ export const engine = async (progress: Progress): Promise<Engine> => {
         debian
           ? 'Install it with `sudo apt-get install docker.io`, then join its group: `sudo usermod -aG docker $USER`.'
           : 'Install Docker 20.10 or later (docs.docker.com/engine/install) and start it.',
-        'As root on Debian or Ubuntu the lab does this by itself.',
-      ].filter(Boolean).join('\n'),
+        'As root on Debian or Ubuntu the lab does this by itself.'
+      ].filter(Boolean).join('\n')
     )
   return progress.task('Docker engine', async (say) => {
     if (!(await exists('/usr/bin/dockerd')) && !(await exists('/usr/sbin/dockerd'))) {

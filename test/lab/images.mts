@@ -14,13 +14,16 @@ const folder = join(import.meta.dirname, 'images')
 const suite = 'bookworm'
 const official = `debian:${suite}`
 
-/** A tag that changes with what goes into the image: names, modes and contents below a folder, and what it stands on. */
+const filesBelow = async (path: string): Promise<string[]> => {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort()
+}
+
+/** Changes with what goes into an image: names, modes and contents below a folder, and what it stands on. */
 const tag = async (path: string, ...also: string[]): Promise<string> => {
   const hash = createHash('sha256')
   for (const one of also) hash.update(`${one}\n`)
-  const entries = await readdir(path, { recursive: true, withFileTypes: true })
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort()
-  for (const file of files) {
+  for (const file of await filesBelow(path)) {
     const { mode } = await stat(file)
     hash.update(`${relative(path, file)} ${(mode & 0o100).toString(8)}\n`).update(await readFile(file))
   }
@@ -44,7 +47,7 @@ const follow = (docker: Docker, stream: NodeJS.ReadableStream, say: (text: strin
         const text = (event.status ?? event.stream ?? '').trim().split('\n')[0] ?? ''
         const brief = /^(Step \d+\/\d+ : \w+|Pulling from .*)/.exec(text)?.[0]
         if (brief) say(brief)
-      },
+      }
     )
   })
 
@@ -63,17 +66,20 @@ const pulled = async (docker: Docker, say: (text: string) => void): Promise<bool
 /** What debootstrap takes, each package with the file that shows that it is there. */
 const debootstrap = {
   debootstrap: '/usr/sbin/debootstrap',
-  'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.gpg',
+  'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.gpg'
 }
 
 /** Installs the packages that are not there: as root, on Debian or Ubuntu. */
 const installed = async (packages: Record<string, string>, say: (text: string) => void): Promise<void> => {
   const missing: string[] = []
-  for (const [name, file] of Object.entries(packages)) if (!(await stat(file).catch(() => undefined))) missing.push(name)
+  for (const [name, file] of Object.entries(packages)) {
+    const there = await stat(file).catch(() => undefined)
+    if (!there) missing.push(name)
+  }
   if (process.getuid?.() !== 0)
     throw new Error(
       `No registry serves ${official}. To make the base image from Debian's packages instead, run the lab as root` +
-        (missing.length > 0 ? `, with ${missing.join(' and ')} installed.` : '.'),
+        (missing.length > 0 ? `, with ${missing.join(' and ')} installed.` : '.')
     )
   if (missing.length === 0) return
   say(`installing ${missing.join(', ')}`)
@@ -117,15 +123,14 @@ const ensureBase = async (docker: Docker, progress: Progress): Promise<void> => 
 
 /** The build goes over the machine's own network, for that is where its package mirrors are reached from. */
 const build = async (docker: Docker, context: string, image: string, say: (text: string) => void): Promise<void> => {
-  const files = await readdir(context, { recursive: true, withFileTypes: true })
-  const src = files.filter((entry) => entry.isFile()).map((entry) => relative(context, join(entry.parentPath, entry.name)))
+  const src = (await filesBelow(context)).map((file) => relative(context, file))
   const stream = await docker.buildImage({ context, src }, {
     t: image,
     buildargs: { BASE: baseImage },
     networkmode: 'host',
     rm: true,
     forcerm: true,
-    labels: { 'io.keybuzz.lab.image': 'keybuzz' },
+    labels: { 'io.keybuzz.lab.image': 'keybuzz' }
   })
   await follow(docker, stream, say)
 }

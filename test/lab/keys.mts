@@ -25,7 +25,7 @@ const generate = (): Key => {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
   return {
     secret: String(privateKey.export({ type: 'sec1', format: 'pem' })),
-    open: `ecdsa-sha2-nistp256 ${wire(publicKey)}`,
+    open: `ecdsa-sha2-nistp256 ${wire(publicKey)}`
   }
 }
 

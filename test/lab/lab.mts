@@ -8,7 +8,7 @@ import { createProgress } from './progress.mts'
 import { status } from './status.mts'
 import { up } from './up.mts'
 
-const help = `A complete KeyBuzz network on this machine, in containers: eight nodes, a bastion, a load balancer, a resolver.
+const help = `A complete KeyBuzz network on this machine, in containers: eight nodes, a bastion, a load balancer.
 
   npm run lab -- up                 make it, or mend it; nothing where it runs
   npm run lab -- status             what runs (exit 1 where something does not)
@@ -28,9 +28,8 @@ const commands: Record<string, (rest: string[]) => Promise<number>> = {
     const { release } = await up(progress)
     const took = progress.durations()
     if (took) process.stderr.write(`${took}\n`)
-    process.stdout.write(
-      `The lab is up, with K3s ${release.version}${release.official ? '' : ", the lab's double of K3s (test/lab/k3s/README.md)"}.\n`,
-    )
+    const double = release.official ? '' : ", the lab's double of it (test/lab/k3s/README.md)"
+    process.stdout.write(`The lab is up, with K3s ${release.version}${double}.\n`)
     return 0
   },
   down: async () => {
@@ -45,14 +44,14 @@ const commands: Record<string, (rest: string[]) => Promise<number>> = {
   shell: async ([name = bastion.name]) =>
     attach((await engine(progress)).container.dockerode, machine(name), ['bash', '-l']),
   run: inBastion,
-  kubectl: (rest) => inBastion(['kubectl', ...rest]),
+  kubectl: (rest) => inBastion(['kubectl', ...rest])
 }
 
 const { positionals, values } = parseArgs({
   args: process.argv.slice(2, 3),
   options: { help: { type: 'boolean', short: 'h' } },
   allowPositionals: true,
-  strict: false,
+  strict: false
 })
 const command = commands[positionals[0] ?? '']
 if (!command || values.help) {

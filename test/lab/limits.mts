@@ -8,18 +8,19 @@ const needed = {
   // Each kubelet and containerd takes some; with the usual 128 the eighth node's fails: "too many open files".
   'fs.inotify.max_user_instances': 1024,
   // 09_k3s_01 wants it of every node, and in a container's network namespace it is read-only.
-  'net.netfilter.nf_conntrack_max': 1_048_576,
+  'net.netfilter.nf_conntrack_max': 1_048_576
 }
 
 const file = (key: string): string => `/proc/sys/${key.replaceAll('.', '/')}`
 
 /** A container in this machine's own network namespace may set what its user may not. */
-const setFromContainer = async ({ container: { dockerode: docker } }: Engine, image: string, pair: string): Promise<void> => {
+const setFromContainer = async (engine: Engine, image: string, pair: string): Promise<void> => {
+  const docker = engine.container.dockerode
   const container = await docker.createContainer({
     Image: image,
     Entrypoint: ['sysctl', '--quiet', '--write', pair],
     Labels: label,
-    HostConfig: { NetworkMode: 'host', CapAdd: ['SYS_ADMIN', 'NET_ADMIN'], ReadonlyPaths: [], MaskedPaths: [] },
+    HostConfig: { NetworkMode: 'host', CapAdd: ['SYS_ADMIN', 'NET_ADMIN'], ReadonlyPaths: [], MaskedPaths: [] }
   })
   try {
     await container.start()
@@ -41,7 +42,7 @@ export const raiseLimits = async (engine: Engine, image: string, progress: Progr
     progress.note(
       set
         ? `Set ${key} of this machine to ${value} (it was ${now})`
-        : `${key} of this machine is ${now} and should be ${value}: sudo sysctl -w ${key}=${value}`,
+        : `${key} of this machine is ${now} and should be ${value}: sudo sysctl -w ${key}=${value}`
     )
   }
 }

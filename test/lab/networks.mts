@@ -10,7 +10,7 @@ type Network = { name: string; subnet: string; gateway: string; mtu: number }
  */
 export const networks = {
   private: { name: 'keybuzz-private', subnet: '10.0.0.0/24', gateway: '10.0.0.254', mtu: 1450 },
-  public: { name: 'keybuzz-public', subnet: '198.51.100.0/24', gateway: '198.51.100.254', mtu: 1500 },
+  public: { name: 'keybuzz-public', subnet: '198.51.100.0/24', gateway: '198.51.100.254', mtu: 1500 }
 } satisfies Record<string, Network>
 
 const ensure = async ({ container: { dockerode: docker } }: Engine, network: Network): Promise<boolean> => {
@@ -22,12 +22,12 @@ const ensure = async ({ container: { dockerode: docker } }: Engine, network: Net
     Internal: true,
     Labels: label,
     IPAM: { Config: [{ Subnet: network.subnet, Gateway: network.gateway }] },
-    Options: { 'com.docker.network.driver.mtu': String(network.mtu) },
+    Options: { 'com.docker.network.driver.mtu': String(network.mtu) }
   }).catch((error: unknown) => {
     const words = error instanceof Error ? error.message : String(error)
     throw new Error(
       `The network ${network.name} (${network.subnet}) cannot be made: ${words}. Where "Pool overlaps" is said,` +
-        ' another Docker network or a route of this machine has these addresses: `docker network ls`, `ip route`.',
+        ' another Docker network or a route of this machine has these addresses: `docker network ls`, `ip route`.'
     )
   })
   return true

@@ -1,10 +1,11 @@
-import { containerName, remove } from './boot.mts'
+import { remove, untilReady } from './boot.mts'
 import { bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
 import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
 import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
 import { down } from './down.mts'
 import { locked } from './lock.mts'
 import { createProgress } from './progress.mts'
+import { containerName } from './recipe.mts'
 import { bootAll, gather, up, type Lab } from './up.mts'
 
 export type { ExecOptions, Result, Running } from './exec.mts'
@@ -33,7 +34,7 @@ const settled = async (): Promise<Docker> => {
 export const bastionStart = async (argv: string[], options: ExecOptions = {}): Promise<Running> =>
   begin(await settled(), bastionMachine, argv, options)
 
-/** Runs a program in the bastion, in the project's folder, to its end: `bastion(['./09_k3s_01_prepare.mts', '--yes'])`. */
+/** Runs a program in the bastion's project folder to its end: `bastion(['./09_k3s_01_prepare.mts', '--yes'])`. */
 export const bastion = async (argv: string[], options: ExecOptions = {}): Promise<Result> =>
   capture(await settled(), bastionMachine, argv, options)
 
@@ -46,20 +47,13 @@ export const kill = async (name: string): Promise<void> => {
 export const start = async (name: string): Promise<void> => {
   const one = machine(name)
   await (await docker()).getContainer(containerName(one)).start().catch(ignoreNotModified)
-  await untilReady(name)
+  await untilReady(await engine(), machine(name))
 }
 
 /** A power failure and what follows: the machine is killed and started. */
 export const restart = async (name: string): Promise<void> => {
   await (await docker()).getContainer(containerName(machine(name))).restart({ t: 0 })
-  await untilReady(name)
-}
-
-const untilReady = async (name: string): Promise<void> => {
-  const { ready } = machine(name)
-  const wait = `for try in $(seq 600); do { ${ready}; } >/dev/null 2>&1 && exit; sleep 0.2; done; exit 1`
-  const { exitCode } = await capture(await docker(), machine(name), ['sh', '-c', wait])
-  if (exitCode !== 0) throw new Error(`${name} is not up after two minutes. Look with: npm run lab -- shell ${name}`)
+  await untilReady(await engine(), machine(name))
 }
 
 /** Docker answers 304 where a container runs already. */
@@ -71,7 +65,7 @@ const ignoreNotModified = (error: unknown): void => {
  * Makes machines anew as bare as `up` made them: containers and volumes. By default every node and the bastion's home.
  * Addresses and host keys stay, so known_hosts is still right.
  */
-export const reset = async (names: string[] = [bastionMachine.name, ...allNodes.map(({ name }) => name)]): Promise<void> =>
+export const reset = (names: string[] = [bastionMachine, ...allNodes].map(({ name }) => name)): Promise<void> =>
   locked(() => undefined, async () => {
     const progress = createProgress(false)
     const some = names.map(machine)

@@ -10,6 +10,9 @@ export type Progress = {
   durations: () => string
 }
 
+/** Milliseconds between two lines about one task where they stay on the screen. */
+const quiet = 2000
+
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
 
 /** Writes to stderr: one live line on a terminal, else a timestamped line for each event. */
@@ -43,11 +46,15 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
     running.set(name, '')
     if (spinner) draw()
     else line('…', name)
+    let told = began
     const say = (text: string): void => {
       if (running.get(name) === text) return
       running.set(name, text)
       if (spinner) draw()
-      else line('…', `${name}: ${text}`)
+      else if (performance.now() - told > quiet) {
+        told = performance.now()
+        line('…', `${name}: ${text}`)
+      }
     }
     try {
       const result = await work(say)
@@ -69,7 +76,8 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
     if (long.length === 0) return ''
     const width = Math.max(...long.map(({ name }) => name.length))
     const rows = long.map(({ name, ms }) => `  ${name.padEnd(width)}  ${seconds(ms).padStart(8)}`)
-    return ['What took the time (some of it at once; images and builds are kept for the next start):', ...rows].join('\n')
+    const title = 'What took the time, some of it at once (images and builds are kept for the next start):'
+    return [title, ...rows].join('\n')
   }
 
   return { task, note: (text) => line('·', text), durations }

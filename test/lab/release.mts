@@ -27,7 +27,7 @@ const place = async (from: string): Promise<void> => {
   for (const name of names) {
     const [now, wanted] = await Promise.all([
       stat(join(releaseFolder, name)).catch(() => undefined),
-      stat(join(from, name)),
+      stat(join(from, name))
     ])
     if (now?.ino === wanted.ino && now.dev === wanted.dev) continue
     const part = join(releaseFolder, `.${name}.part`)
@@ -50,7 +50,7 @@ const versionOf = async (): Promise<string> => {
 const reachable = async (url: string): Promise<boolean> =>
   fetch(url, { method: 'HEAD', signal: AbortSignal.timeout(10_000) }).then(() => true, () => false)
 
-/** The release that settings.yaml names, downloaded and verified as the scripts do it. Nothing where it is out of reach. */
+/** The release that settings.yaml names, downloaded and verified as the scripts do it, where it is in reach. */
 const download = async (say: (text: string) => void): Promise<string | undefined> => {
   const settings = await readSettings(join(project, 'settings.yaml'))
   const { version, release_url: url } = settings.k3s

@@ -1,8 +1,8 @@
-import { containerName } from './boot.mts'
 import { machines } from './containers.mts'
 import { engine as reachEngine } from './engine.mts'
 import { labelFilter } from './place.mts'
 import type { Progress } from './progress.mts'
+import { containerName } from './recipe.mts'
 
 const columns = ['MACHINE', 'PRIVATE', 'PUBLIC', 'STATE'] as const
 
@@ -16,7 +16,7 @@ export const status = async (progress: Progress): Promise<{ text: string; runnin
     machine.name,
     machine.private,
     machine.public ?? '-',
-    states.get(containerName(machine)) ?? 'not there',
+    states.get(containerName(machine)) ?? 'not there'
   ])
   const table = [[...columns], ...rows]
   const widths = columns.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))

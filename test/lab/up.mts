@@ -24,8 +24,8 @@ export const gather = async (engine: Engine, progress: Progress): Promise<Parts>
     mounts: [
       { from: project, to: '/opt/keybuzz' },
       { from: settingsFile, to: '/opt/keybuzz/settings.yaml' },
-      { from: releaseFolder, to: '/artifacts' },
-    ],
+      { from: releaseFolder, to: '/artifacts' }
+    ]
   }
 }
 
@@ -34,7 +34,7 @@ export const bootAll = async (
   some: Machine[],
   parts: Parts,
   progress: Progress,
-  say: (text: string) => void = () => undefined,
+  say: (text: string) => void = () => undefined
 ): Promise<Map<string, Found>> => {
   const found = new Map<string, Found>()
   const failures: string[] = []
@@ -46,11 +46,11 @@ export const bootAll = async (
       } catch (error) {
         failures.push(`${machine.name}: ${error instanceof Error ? error.message : String(error)}`)
       }
-    }),
+    })
   )
   const older = [...found].filter(([, how]) => how === 'older').map(([name]) => name)
   if (older.length > 0)
-    progress.note(`Made from older inputs, and kept with their state: ${older.join(', ')} (lab down && lab up renews them)`)
+    progress.note(`Kept with their state, though made from older inputs: ${older.join(', ')}. Down and up renews them.`)
   if (failures.length > 0) throw new Error(`Not up: ${failures.join('\n        ')}`)
   return found
 }
