@@ -135,14 +135,23 @@ const build = async (docker: Docker, context: string, image: string, say: (text:
   await follow(docker, stream, say)
 }
 
+/** Removes images of the same name with other tags; one that a container stands on refuses, and stays. */
+const forgetOthers = async (docker: Docker, image: string): Promise<void> => {
+  const [repo = ''] = image.split(':')
+  const there = await docker.listImages({ filters: { reference: [repo] } })
+  const others = there.flatMap(({ RepoTags: tags }) => tags ?? []).filter((other) => other !== image)
+  await Promise.all(others.map((other) => docker.getImage(other).remove().catch(() => undefined)))
+}
+
 /** The lab's two images, made where their inputs changed or they are not there. */
 export const images = async (engine: Engine, progress: Progress): Promise<Images> => {
   const docker = engine.container.dockerode
   await ensureBase(docker, progress)
   const one = async (name: 'node' | 'tools'): Promise<string> => {
     const image = `keybuzz-lab/${name}:${await tag(join(folder, name), baseImage)}`
-    if (!(await exists(docker, image)))
-      await progress.task(`${name} image`, (say) => build(docker, join(folder, name), image, say))
+    if (await exists(docker, image)) return image
+    await progress.task(`${name} image`, (say) => build(docker, join(folder, name), image, say))
+    await forgetOthers(docker, image)
     return image
   }
   const [node, tools] = await Promise.all([one('node'), one('tools')])
