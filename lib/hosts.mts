@@ -207,6 +207,7 @@ const look = async (
       const batch = {
         steps: end === -1 ? from : from.slice(0, end),
         waiting,
+        changed: change !== undefined && findings.length === 0,
         ...(findings.length === 0 && typeof change === 'string' ? { change } : {})
       }
       const result = await ssh(onHost(host), batchScript(batch), { timeout: batchTimeout(batch) })

@@ -117,7 +117,7 @@ for file in /usr/local/bin/k3s /etc/systemd/system/${unit}.service config.yaml t
 done`,
       change: async () => {
         await mayRestart()
-        await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}\nsleep 2`)
+        await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`)
       },
       follows: true,
       within: 60

@@ -14,12 +14,12 @@ const namespace = 'keybuzz-netcheck'
 const ask = (peers: { node: string; address: string }[], service: string): string => `
 for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
   address=\${peer#*=}
-  size=$(wget -q -T 3 -O - http://$address:8080/block 2>&1 | wc -c)
+  size=$(timeout 3 wget -q -O - http://$address:8080/block 2>&1 | wc -c)
   [ "$size" = 65536 ] || echo "no answer from the pod on \${peer%%=*} ($address)"
 done
 seen=' '; tries=0
 while [ $tries -lt ${peers.length * 30} ] && [ $(echo $seen | wc -w) -lt ${peers.length} ]; do
-  node=$(wget -q -T 3 -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }
+  node=$(timeout 3 wget -q -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }
   case "$seen" in *" $node "*) ;; *) seen="$seen$node " ;; esac
   tries=$((tries + 1))
 done

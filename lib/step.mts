@@ -35,14 +35,16 @@ export type Batch = {
   steps: Step[]
   /** Shell to run before the first check. */
   change?: string
+  /** The first step was just changed, by `change` or from the bastion. */
+  changed?: boolean
   /** Wait for each fact as long as its step says, and stop at the first that does not hold. */
   waiting: boolean
 }
 
 /** The script that runs many checks, and perhaps one change before them, in a single ssh command. */
-export const batchScript = ({ steps, change, waiting }: Batch): string => {
+export const batchScript = ({ steps, change, changed = change !== undefined, waiting }: Batch): string => {
   const functions = steps.map((step, index) => `check_${index}() {\nset -euo pipefail\n${step.check}\n}`)
-  const calls = steps.map((step, index) => `find ${index} ${waiting ? waitFor(step, change, index) : 0}`)
+  const calls = steps.map((step, index) => `find ${index} ${waiting ? waitFor(step, changed && index === 0) : 0}`)
   return `${functions.join('\n')}
 find() {
   local words code end=$((SECONDS + $2))
@@ -61,8 +63,8 @@ ${calls.join('\n')}`
 }
 
 // A fact that has a change is waited for only once the change was made: before, waiting for it would be in vain.
-const waitFor = (step: Step, change: string | undefined, index: number): number =>
-  step.change === undefined || (change !== undefined && index === 0) ? (step.within ?? 0) : 0
+const waitFor = (step: Step, changed: boolean): number =>
+  step.change === undefined || changed ? (step.within ?? 0) : 0
 
 /** Reads what a batch printed: a finding for each check that ran, in order. */
 export const batchFindings = ({ stdout, stderr }: { stdout: string; stderr: string }): Finding[] => {

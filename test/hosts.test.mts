@@ -77,6 +77,16 @@ test('a change after which the fact still does not hold has failed, and stops th
   assert.equal(outcomes, ['a x: failed'])
 })
 
+test('a fact in shell is waited for after a change from the bastion', async () => {
+  const file = newFile()
+  const { run, outcomes } = tell('apply', [a])
+  await run.on([a], () => [{
+    name: 'comes', within: 10, check: `[[ -e ${file} ]] || echo not yet`,
+    change: async () => void setTimeout(() => writeFileSync(file, ''), 1500)
+  }])
+  assert.equal(outcomes, ['a comes: changed'])
+})
+
 test('functions and shell are taken in their order', async () => {
   const seen: string[] = []
   const { run, outcomes } = tell('apply', [a])
