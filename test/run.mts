@@ -1,7 +1,7 @@
 // Runs the test files of the given suites, each in a process of its own:  node test/run.mts unit lab
 // A file that ran no test has failed: with uvu, a throwing `before` would pass.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { basename } from 'node:path'
 
@@ -35,7 +35,9 @@ const results: { file: string; seconds: number; passed: number; failed: number }
 for (const file of files) {
   console.log(`\n${file}`)
   const started = performance.now()
-  results.push({ file, ...(await runFile(file)), seconds: (performance.now() - started) / 1000 })
+  const result = await runFile(file)
+  results.push({ file, ...result, seconds: (performance.now() - started) / 1000 })
+  if (result.failed > 0 && suites['lab']!.includes(file)) spawnSync(process.execPath, ['test/lab/diagnose.mts'], { stdio: 'inherit' })
 }
 
 console.log('\nWhat took the time:')
