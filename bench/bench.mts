@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+// npm run bench  Measures the scripts, and says which of the goals are met. It asserts none of them.
+//
+// It makes the lab's nodes bare again, so a cluster in the lab is lost, and leaves a new one there. The 64 hosts of the
+// second part run in a container of their own, which is removed at the end, also after ctrl-C. Takes some 5 minutes.
+//
+//   npm run bench            everything; writes bench/results.json and the table in docs/performance.md
+//   npm run bench -- lab     the scripts 01-03 on the eight nodes only; writes nothing
+//   npm run bench -- hosts   the plan of 8 and of 64 hosts only; writes nothing, and does not touch the lab
+
+import { engine as reachEngine } from '../test/lab/engine.mts'
+import { images } from '../test/lab/images.mts'
+import { createProgress } from '../test/lab/progress.mts'
+import { bareLab, measureLab } from './lab-runs.mts'
+import { computer, save, type Results } from './results.mts'
+import { measureHosts, removeHosts } from './ssh-hosts.mts'
+import { plainTable, rows } from './table.mts'
+
+const rounds = 3
+const parts = ['lab', 'hosts']
+const wanted = process.argv.slice(2)
+if (wanted.some((part) => !parts.includes(part))) {
+  console.error(`npm run bench -- [${parts.join(' | ')}]`)
+  process.exit(64)
+}
+const measures = (part: string): boolean => wanted.length === 0 || wanted.includes(part)
+
+const progress = createProgress()
+const interrupt = new AbortController()
+const { signal } = interrupt
+try {
+  const engine = await reachEngine(progress)
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      interrupt.abort()
+      void removeHosts(engine) // what runs in there ends with it
+    })
+  }
+  const results: Results = { date: new Date().toISOString(), computer: computer() }
+  const { node } = await images(engine, progress)
+  // The bare lab is idle while the hosts are measured; a cluster would not be.
+  const k3s = measures('lab') ? await bareLab() : ''
+  signal.throwIfAborted()
+  if (measures('hosts')) results.hosts = await measureHosts(engine, node, { rounds, progress, signal })
+  if (measures('lab')) results.lab = await measureLab(k3s, { rounds, progress, signal })
+  console.log(plainTable(rows(results)))
+  if (parts.every(measures)) await save(results)
+} catch (error) {
+  console.error(signal.aborted ? 'Interrupted. Nothing was written.' : error instanceof Error ? error.message : String(error))
+  process.exitCode = signal.aborted ? 130 : 1
+}

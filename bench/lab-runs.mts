@@ -1,0 +1,89 @@
+import { bastionStart, exec, labUp, reset } from '../test/lab/nodes.mts'
+import { nodes } from '../test/lab/containers.mts'
+import type { Progress } from '../test/lab/progress.mts'
+import { median } from './numbers.mts'
+import { parseTold, type Told } from './told.mts'
+
+/** A run of apply_all over the eight nodes, over connections that it had to make: medians where there were more. */
+export type LabResult = {
+  /** Wall time, with the start of Node. */
+  seconds: number
+  rounds: number[]
+  connections: number
+  commands: number
+  changes: number
+  /** Seconds that each script took, by its id; a plan of all comes before them, and is in `seconds` only. */
+  scripts: Record<string, number>
+}
+
+export type LabResults = { k3s: string; fresh: LabResult; converged: LabResult; plan: LabResult }
+
+type Timed = { seconds: number; told: Told }
+
+const applyAll = async (flags: string[], signal: AbortSignal): Promise<Timed> => {
+  signal.throwIfAborted()
+  await exec('bastion', 'for socket in ~/.keybuzz/ssh/*; do ssh -O exit -o "ControlPath=$socket" node 2>/dev/null || true; done')
+  const began = performance.now()
+  const running = await bastionStart(['./09_k3s_apply_all.mts', '--json', ...flags])
+  const stop = (): void => void running.kill('INT')
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    const { stdout, stderr, exitCode } = await running.done
+    const seconds = (performance.now() - began) / 1000
+    signal.throwIfAborted()
+    const told = parseTold(stdout, stderr)
+    if (exitCode === 0) return { seconds, told }
+    throw new Error(`apply_all ${flags.join(' ')} ended with ${exitCode}:\n${failures(told).join('\n')}`)
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+const outcomes = ({ scripts }: Told) =>
+  scripts.flatMap(({ hosts }) => Object.entries(hosts).flatMap(([host, all]) => all.map((one) => ({ host, ...one }))))
+
+const failures = (told: Told): string[] =>
+  outcomes(told).filter(({ result }) => result === 'failed').map(({ host, step, words }) => `${host} ${step}: ${words ?? ''}`)
+
+const summary = (runs: Timed[]): LabResult => {
+  const tolds = runs.map(({ told }) => told)
+  const ids = tolds[0]?.scripts.map(({ id }) => id) ?? []
+  return {
+    seconds: median(runs.map(({ seconds }) => seconds)),
+    rounds: runs.map(({ seconds }) => seconds),
+    connections: median(tolds.map(({ ssh }) => ssh.connections)),
+    commands: median(tolds.map(({ ssh }) => ssh.commands)),
+    changes: median(tolds.map((told) => outcomes(told).filter(({ result }) => result === 'changed').length)),
+    scripts: Object.fromEntries(
+      ids.map((id) => [id, median(tolds.map(({ scripts }) => scripts.find((one) => one.id === id)?.seconds ?? NaN))])
+    )
+  }
+}
+
+/** Brings the lab to eight bare nodes that are booted, and a bastion that has K3s's release. Returns its version. */
+export const bareLab = async (): Promise<string> => {
+  const { found, release } = await labUp()
+  if (!nodes.every(({ name }) => found.get(name) === 'new')) await reset()
+  return release.version
+}
+
+/** From eight bare nodes to a cluster, then `rounds` times by turns an apply and a plan of what is converged. */
+export const measureLab = async (
+  k3s: string,
+  { rounds, progress, signal }: { rounds: number; progress: Progress; signal: AbortSignal }
+): Promise<LabResults> =>
+  progress.task('01-03 in the lab', async (say) => {
+    say('fresh apply')
+    const fresh = await applyAll(['--yes'], signal)
+    const converged: Timed[] = []
+    const plan: Timed[] = []
+    for (let number = 1; number <= rounds; number++) {
+      say(`round ${number} of ${rounds}, converged apply`)
+      converged.push(await applyAll(['--yes'], signal))
+      say(`round ${number} of ${rounds}, plan`)
+      plan.push(await applyAll(['--plan'], signal))
+    }
+    const results = { k3s, fresh: summary([fresh]), converged: summary(converged), plan: summary(plan) }
+    if (results.converged.changes > 0) throw new Error('the second apply still had something to change')
+    return results
+  })
