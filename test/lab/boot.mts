@@ -2,6 +2,7 @@ import { GenericContainer, Wait } from 'testcontainers'
 import type { ContainerInspectInfo } from 'dockerode'
 import type { Machine } from './containers.mts'
 import type { Engine } from './engine.mts'
+import { capture } from './exec.mts'
 import type { Images } from './images.mts'
 import { networks } from './networks.mts'
 import { label } from './place.mts'
@@ -55,6 +56,18 @@ export const untilReady = async (engine: Engine, machine: Machine): Promise<void
   }
 }
 
+/**
+ * Restarts a running tools machine that is not ready. git and editors replace settings.yaml by renaming, which takes the
+ * lab's settings off it in the bastion, and the scripts would go by the project's own: a restart mounts them again.
+ */
+export const mend = async (engine: Engine, machine: Machine): Promise<void> => {
+  const docker = engine.container.dockerode
+  const { exitCode } = await capture(docker, machine, ['sh', '-c', machine.ready])
+  if (exitCode === 0) return
+  await docker.getContainer(containerName(machine)).restart({ t: 0 })
+  await untilReady(engine, machine)
+}
+
 const stampLabel = 'io.keybuzz.lab.stamp'
 
 const inspect = async ({ container: { dockerode: docker } }: Engine, machine: Machine) =>
@@ -77,6 +90,10 @@ export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
   const ran = there !== undefined && !there.State.StartedAt.startsWith('0001-')
   const same = there?.Config.Labels[stampLabel] === stamp
   if (there && ran && (same || machine.image === 'node')) {
+    if (there.State.Running && machine.image === 'tools') {
+      await mend(engine, machine)
+      return 'running'
+    }
     if (!there.State.Running) await docker.getContainer(there.Id).start()
     await untilReady(engine, machine)
     if (!there.State.Running) return 'started'

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
+import { mend } from './boot.mts'
 import { bastion, machine } from './containers.mts'
 import { down } from './down.mts'
 import { engine } from './engine.mts'
@@ -20,8 +21,11 @@ const help = `A complete KeyBuzz network on this machine, in containers: eight n
 
 const progress = createProgress()
 
-const inBastion = async (argv: string[]): Promise<number> =>
-  attach((await engine(progress)).container.dockerode, bastion, argv)
+const inBastion = async (argv: string[]): Promise<number> => {
+  const there = await engine(progress)
+  await mend(there, bastion)
+  return attach(there.container.dockerode, bastion, argv)
+}
 
 const commands: Record<string, (rest: string[]) => Promise<number>> = {
   up: async () => {

@@ -1,4 +1,4 @@
-import { remove, untilReady } from './boot.mts'
+import { mend, remove, untilReady } from './boot.mts'
 import { bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
 import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
 import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
@@ -19,15 +19,9 @@ const docker = async (): Promise<Docker> => (await engine()).container.dockerode
 export const exec = async (name: string, script: string, options: ExecOptions = {}): Promise<Result> =>
   capture(await docker(), machine(name), ['bash', '-c', script], options)
 
-/**
- * git and editors replace settings.yaml by renaming, which takes the lab's settings off it in the bastion. The scripts
- * would then go by the project's own settings: mount them again first.
- */
 const settled = async (): Promise<Docker> => {
-  const there = await docker()
-  const probe = await capture(there, bastionMachine, ['sh', '-c', bastionMachine.ready])
-  if (probe.exitCode !== 0) await restart(bastionMachine.name)
-  return there
+  await mend(await engine(), bastionMachine)
+  return docker()
 }
 
 /** Starts a program in the bastion, in the project's folder; the result tells how it ended and can signal it. */
