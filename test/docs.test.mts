@@ -76,6 +76,14 @@ test('every setting that is named exists', () => {
       .filter((text) => valueAt(settings, text.split('.')) === undefined)))
 })
 
+test('the step that how-it-works.md shows is the one of the script', () => {
+  const page = readFileSync(join(root, 'docs/how-it-works.md'), 'utf8')
+  const shown = /^```ts\n(.*?)^```$/ms.exec(page)?.[1]?.split('\n') ?? []
+  const lines = readFileSync(join(root, '09_k3s_01_prepare.mts'), 'utf8').split('\n').map((line) => line.trim())
+  assert.ok(shown.length > 5)
+  found(shown.map((line) => line.trim()).filter((line) => line !== '}' && !lines.includes(line)))
+})
+
 test('every file of the project that is named exists', () => {
   found(within(({ spans }) =>
     spans.filter((text) => /^(lib|test|docs|manifests|bench)\/[\w./*-]+$/.test(text))
