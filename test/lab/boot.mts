@@ -57,8 +57,8 @@ export const untilReady = async (engine: Engine, machine: Machine): Promise<void
 }
 
 /**
- * Restarts a running tools machine that is not ready. git and editors replace settings.yaml by renaming, which takes the
- * lab's settings off it in the bastion, and the scripts would go by the project's own: a restart mounts them again.
+ * Restarts a running tools machine that is not ready. git and editors replace settings.yaml by renaming, which takes
+ * the lab's settings off it in the bastion, and the scripts would go by the project's own: a restart mounts them again.
  */
 export const mend = async (engine: Engine, machine: Machine): Promise<void> => {
   const docker = engine.container.dockerode
