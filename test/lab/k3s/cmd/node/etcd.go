@@ -293,9 +293,10 @@ func (e *Etcd) logger() (*zap.Logger, error) {
 	}))
 }
 
+// stop hands leadership over and stops the member. It does not wait for clients to leave: the API server is one.
 func (e *Etcd) stop() {
 	if e.server != nil {
-		e.server.Close()
+		e.server.Server.Stop()
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -290,7 +290,9 @@ func (c *Config) ensureServerCerts() error {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
+	slices.Sort(names)
+	slices.Sort(addresses)
+	names, addresses = slices.Compact(names), slices.Compact(addresses)
 	etcdNames, etcdAddresses := []string{"localhost", c.NodeName}, []string{"127.0.0.1", c.NodeIP}
 	for _, issue := range []struct {
 		authority, name string

@@ -21,9 +21,14 @@ func untilStopped() context.Context {
 	return ctx
 }
 
+// notifySocket is kept from the components: the API server, for one, tells systemd that it is ready when it is not.
+var notifySocket = os.Getenv("NOTIFY_SOCKET")
+
+func init() { _ = os.Unsetenv("NOTIFY_SOCKET") }
+
 func ready() {
-	_ = os.Unsetenv("NOTIFY_FD")
-	_, _ = daemon.SdNotify(false, "READY=1")
+	_ = os.Setenv("NOTIFY_SOCKET", notifySocket)
+	_, _ = daemon.SdNotify(true, "READY=1")
 }
 
 func runServer(args []string) {
