@@ -54,6 +54,7 @@ export const installControlPlane: Script = {
       const starts = host === first && holders.length === 0
       const tokens = await clusterTokens(run, { from: starts ? undefined : first })
       return [
+        ...(holders.includes(host) ? [keepsItsNetworks(run)] : []),
         ...isConfigured(host, run, { nic: nics.get(host.name) ?? '', tokens, audit }),
         joins(starts ? 'cluster-init: true' : `server: ${apiUrl(settings)}`),
         ...(starts || holders.includes(host) ? [] : [hasNoPast(host, first, holders), reachesApi(run)]),
@@ -64,6 +65,7 @@ export const installControlPlane: Script = {
       ]
     }, 'serial')
 
+    if (!run.stands(first)) return
     await run.on(servers, (host) => [{
       name: 'is certified for every name of the API',
       check: () => missingNames(host, run),
@@ -74,7 +76,7 @@ export const installControlPlane: Script = {
       kubeconfigStep(settings, () => capture(first, 'cat /etc/rancher/k3s/k3s.yaml')),
       { name: 'answers through the load balancer', check: () => apiFault(kubectl), within: 60 },
       { name: `has ${servers.length} voters, all healthy`, check: () => unhealthyVoters(servers, kubectl), within: 60 }
-    ], servers)
+    ])
     await run.on([first], () => [hasSnapshot])
   }
 }
@@ -94,7 +96,7 @@ const isOneCluster = (servers: Host[], clusters: Map<string, string>): Step => (
     if (holding.length === 0 && silent.length > 0) return `${silent.join(', ')} may hold a cluster, and does not answer`
     return ''
   },
-  hint: 'bring every server back first; a server that is gone for good is taken out of servers.tsv'
+  hint: 'bring every server back first; one that is gone for good is replaced by a new one with its name and address'
 })
 
 type Known = { nic: string; tokens: Tokens; audit: string }
@@ -140,10 +142,26 @@ const isConfigured = (host: Host, { settings, servers }: Run, { nic, tokens, aud
   ]
 }
 
+// All addresses in a cluster come from these, so they are chosen once; K3s refuses servers that differ.
+const keepsItsNetworks = ({ settings: { network } }: Run): Step => ({
+  name: 'keeps the networks that the cluster was made with',
+  check: `cd /etc/rancher/k3s; if [[ ! -f config.yaml ]]; then exit; fi
+while read -r key wanted; do
+  is=$(sed -n "s/^$key: //p" config.yaml)
+  [[ -z $is || $is == "$wanted" ]] || echo "$key is $is in the cluster, the settings say $wanted"
+done <<'END'
+cluster-cidr ${network.cluster_cidr}
+service-cidr ${network.service_cidr}
+cluster-dns ${network.cluster_dns}
+cluster-domain ${network.cluster_domain}
+END`,
+  hint: 'put the former values back under network in the settings; only a new cluster can have others'
+})
+
 // Read only while the server has no etcd data of its own; from then on K3s ignores it.
 const joins = (how: string): Step => ({
   ...fileStep('/etc/rancher/k3s/config.yaml.d/00-join.yaml', `${how}\n`, { mode: '0600' }),
-  name: how.startsWith('server') ? 'would join the others' : 'starts the cluster'
+  name: how.startsWith('server') ? 'is told to join the others' : 'is told to start the cluster'
 })
 
 const hasNoPast = (host: Host, member: Host, holders: Host[]): Step => ({
@@ -202,7 +220,9 @@ const areHealthy = async (servers: Host[]): Promise<void> => {
 
 const mayRestart = async (host: Host, servers: Host[]): Promise<void> => {
   await areHealthy(servers.filter((other) => other !== host))
-  await capture(host, 'k3s etcd-snapshot save --name before-restart', { timeout: 120 })
+  // K3s's own retention counts scheduled snapshots only.
+  await capture(host, `k3s etcd-snapshot save --name before-restart
+k3s etcd-snapshot prune --name before-restart --snapshot-retention 5`, { timeout: 120 })
 }
 
 const unhealthyVoters = async (servers: Host[], kubectl: Kubectl): Promise<string> => {

@@ -54,7 +54,7 @@ export const joinWorkers: Script = {
       ...tunnelsPrivately(host, nics.get(host.name) ?? '', nodes)
     ])
     await run.once([manifestStep(kubectl, 'has the netcheck pods', manifest)])
-    const matrix = remembered(() => podMatrix(kubectl, hosts))
+    const matrix = remembered(() => podMatrix(kubectl, run.chosen.filter(run.stands)))
     await run.on(hosts, (host) => [{
       name: 'has a pod network to every node',
       check: async () => (await matrix()).get(host.name) ?? '',

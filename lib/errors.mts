@@ -44,7 +44,7 @@ export const renderFault = ({ file, line, what, value, expected, remedy }: Fault
 
 /**
  * What the operator wrote (inventory, settings, flags) cannot be used. Holds every fault at once, and its message has
- * one line for each. A script ends with `exitCode`, before any host was contacted.
+ * one line for each. A script ends with `exitCode`; nothing was changed by then.
  */
 export class UsageError extends Error {
   readonly faults: Fault[]

@@ -38,8 +38,8 @@ export type Run = {
   note: (line: string) => void
   /** Takes steps on hosts, all at once, or one host after the other where a failure must stop the rest. */
   on: (hosts: Host[], steps: (host: Host) => Step[] | Promise<Step[]>, order?: 'serial') => Promise<void>
-  /** Takes steps from the bastion that concern the cluster, not one host. Skipped where a host of `needs` has failed. */
-  once: (steps: Step[], needs?: Host[]) => Promise<void>
+  /** Takes steps from the bastion that concern the cluster, not one host. */
+  once: (steps: Step[]) => Promise<void>
   /** Runs a read-only script on hosts and returns what each printed; a host that fails is reported and left out. */
   read: (hosts: Host[], script: string) => Promise<Map<string, string>>
   /** True until something failed on the host, or in a step of the cluster. */
@@ -102,8 +102,8 @@ export const createRun = ({ mode, hosts, settings, flags, chosen, signal, listen
         { concurrency: serial ? 1 : atOnce }
       )
     },
-    once: async (steps, needs = []) => {
-      if (needs.some(({ name }) => failed.has(name)) || failed.has('cluster')) return
+    once: async (steps) => {
+      if (failed.has('cluster')) return
       await take('cluster', undefined, async () => steps, anyPending)
     },
     read: async (some, script) => {

@@ -19,9 +19,24 @@ const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.ta
 
 /** The steps that a host has the files of a K3s release, pushed from the bastion: nodes need no internet. */
 export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Release): Step[] => [
+  mayBecome(settings.k3s.version),
   pushStep(host, `has k3s ${settings.k3s.version}`, k3s, '/usr/local/bin/k3s', '0755'),
   pushStep(host, 'has the images for a start without internet', images, imagesFile, '0644')
 ]
+
+// Kubernetes goes up one minor at a time, and etcd's data cannot go back.
+const mayBecome = (version: string): Step => ({
+  name: `may go to ${version}`,
+  check: `if [[ ! -x /usr/local/bin/k3s ]]; then exit; fi
+is=$(/usr/local/bin/k3s --version | sed -n 's/^k3s version \([^ ]*\).*/\1/p')
+minor() { cut -d. -f2 <<<"$1"; }
+if [[ $is != '${version}' && $(printf '%s\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
+  echo "is $is, which is newer"
+elif (($(minor '${version}') > $(minor "$is") + 1)); then
+  echo "is $is, and no minor version may be skipped"
+fi`,
+  hint: 'set k3s.version in the settings to what runs, or to the latest patch of the next minor version'
+})
 
 const pushStep = (
   host: Host,

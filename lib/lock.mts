@@ -42,7 +42,7 @@ ${force ? `rm -rf ${folder}` : ''}
 if mkdir ${folder} 2>/dev/null; then
   printf '%s\\n' '${me}' '${processOf(process.pid)}' "$(date -u +%FT%TZ)" '${script}' '${id}' > ${folder}/holder
 else
-  cat ${folder}/holder 2>/dev/null || echo unknown
+  cat ${folder}/holder 2>/dev/null || echo 'somebody'
 fi`
 
 const settle = async (server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
@@ -58,8 +58,9 @@ else
 fi`)
     if (now === '') return () => release(server, mine.id)
   }
+  const what = script === undefined ? 'nothing more is known' : `${script} since ${since} (process ${holding.split(' ')[0]})`
   throw new Locked(
-    `${who} is at work on the cluster: ${script ?? 'a script'} since ${since ?? 'an unknown time'} (process ${holding.split(' ')[0]})\n` +
+    `${who} is at work on the cluster: ${what}\n` +
       'Hint: wait for it to end. If that run is dead, run again with --force-unlock.'
   )
 }

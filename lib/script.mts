@@ -205,7 +205,7 @@ const perform = async (operation: Operation): Promise<number> => {
     await release()
   }
   const left = scripts.slice(applied.length).map(({ id }) => id)
-  if (left.length > 0) report.say(`Not run, because ${applied.at(-1)?.id} failed: ${left.join(', ')}`)
+  if (left.length > 0) report.say(`Not run, because ${applied.at(-1)?.id} failed: ${left.join(', ')}. Run it again once that is mended.`)
   return finish(applied.some(hasFailures) ? exitCodes.failed : exitCodes.converged, applied)
 }
 
