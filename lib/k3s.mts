@@ -28,7 +28,7 @@ export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Re
 const mayBecome = (version: string): Step => ({
   name: `may go to ${version}`,
   check: `if [[ ! -x /usr/local/bin/k3s ]]; then exit; fi
-is=$(/usr/local/bin/k3s --version | sed -n 's/^k3s version \([^ ]*\).*/\1/p')
+is=$(/usr/local/bin/k3s --version | awk 'NR == 1 {print $3}')
 minor() { cut -d. -f2 <<<"$1"; }
 if [[ $is != '${version}' && $(printf '%s\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
   echo "is $is, which is newer"
