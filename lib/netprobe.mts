@@ -44,8 +44,11 @@ export const portsOf = ({ role }: Host): number[] => (role === 'server' ? [6443,
 
 const ETCD = [2379, 2380]
 
-/** Seconds for which a host that is through with its probes goes on listening for those that are not. */
-const FAREWELL = 3
+/**
+ * Seconds for which a host that is through with its probes goes on listening for those that are not: a bastion with two
+ * CPUs starts the probes of many hosts over seconds. Where all goes well the last goodbye ends the listening before.
+ */
+const farewell = (hosts: number): number => Math.min(20, Math.max(3, hosts / 4))
 
 /** Seconds for which the listener of another run, which may have been interrupted, is let go on. */
 const PATIENCE = 5
@@ -136,7 +139,7 @@ export const portMatrix = async (hosts: Host[], settings: Settings): Promise<Map
   })
   await onEach([...ready.keys()], 'cannot probe', async (host) => {
     const targets = targetsOf(host, ready, settings.network)
-    const answer = await python(host, 'probe', { name: host.name, farewell: FAREWELL, targets })
+    const answer = await python(host, 'probe', { name: host.name, farewell: farewell(hosts.length), targets })
     const probed = answer.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Probed)
     for (const [name, fault] of faultsOf(host, probed, settings.network)) faults.get(name)?.add(fault)
   })
