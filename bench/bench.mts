@@ -32,8 +32,9 @@ try {
   const engine = await reachEngine(progress)
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
+      if (signal.aborted) process.exit(130)
       interrupt.abort()
-      void removeHosts(engine) // what runs in there ends with it
+      removeHosts(engine).catch(() => {}) // what runs in there ends with it, and then removes again
     })
   }
   const results: Results = { date: new Date().toISOString(), computer: computer() }
@@ -46,6 +47,7 @@ try {
   console.log(plainTable(rows(results)))
   if (parts.every(measures)) await save(results)
 } catch (error) {
-  console.error(signal.aborted ? 'Interrupted. Nothing was written.' : error instanceof Error ? error.message : String(error))
+  const words = error instanceof Error ? error.message : String(error)
+  console.error(signal.aborted ? 'Interrupted. Nothing was written.' : words)
   process.exitCode = signal.aborted ? 130 : 1
 }

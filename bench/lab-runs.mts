@@ -18,11 +18,15 @@ export type LabResult = {
 
 export type LabResults = { k3s: string; fresh: LabResult; converged: LabResult; plan: LabResult }
 
+const disconnect = `for socket in ~/.keybuzz/ssh/*; do
+  ssh -O exit -o "ControlPath=$socket" node 2>/dev/null || true
+done`
+
 type Timed = { seconds: number; told: Told }
 
 const applyAll = async (flags: string[], signal: AbortSignal): Promise<Timed> => {
   signal.throwIfAborted()
-  await exec('bastion', 'for socket in ~/.keybuzz/ssh/*; do ssh -O exit -o "ControlPath=$socket" node 2>/dev/null || true; done')
+  await exec('bastion', disconnect)
   const began = performance.now()
   const running = await bastionStart(['./09_k3s_apply_all.mts', '--json', ...flags])
   const stop = (): void => void running.kill('INT')
@@ -43,7 +47,9 @@ const outcomes = ({ scripts }: Told) =>
   scripts.flatMap(({ hosts }) => Object.entries(hosts).flatMap(([host, all]) => all.map((one) => ({ host, ...one }))))
 
 const failures = (told: Told): string[] =>
-  outcomes(told).filter(({ result }) => result === 'failed').map(({ host, step, words }) => `${host} ${step}: ${words ?? ''}`)
+  outcomes(told)
+    .filter(({ result }) => result === 'failed')
+    .map(({ host, step, words }) => `${host} ${step}: ${words ?? ''}`)
 
 const summary = (runs: Timed[]): LabResult => {
   const tolds = runs.map(({ told }) => told)

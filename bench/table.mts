@@ -7,6 +7,11 @@ export type Row = { what: string; measured: string; goal: string; met?: boolean 
 const traffic = ({ connections, commands }: { connections: number; commands: number }): string =>
   `${connections} connections, ${commands} commands`
 
+const fact = (what: string, measured: string): Row => ({ what, measured, goal: '' })
+
+const goal = (what: string, measured: string, wanted: string, met: boolean): Row =>
+  ({ what, measured, goal: wanted, met })
+
 /** The rows of the table, in the order of the goals. */
 export const rows = ({ lab, hosts }: Pick<Results, 'lab' | 'hosts'>): Row[] => {
   const list: Row[] = []
@@ -15,14 +20,14 @@ export const rows = ({ lab, hosts }: Pick<Results, 'lab' | 'hosts'>): Row[] => {
     const each = (scripts: Record<string, number>): string =>
       Object.entries(scripts).map(([id, seconds]) => `${id.split('_').at(-1)} ${duration(seconds)}`).join(', ')
     list.push(
-      { what: 'fresh apply of 01-03, 8 bare nodes', measured: duration(fresh.seconds), goal: 'under 2 min', met: fresh.seconds < 120 },
-      { what: '... each script', measured: each(fresh.scripts), goal: '' },
-      { what: '... over ssh', measured: traffic(fresh), goal: '' },
-      { what: 'apply of 01-03 again, nothing to do', measured: duration(converged.seconds), goal: 'under 10 s', met: converged.seconds < 10 },
-      { what: '... each script', measured: each(converged.scripts), goal: '' },
-      { what: '... over ssh', measured: traffic(converged), goal: '' },
-      { what: 'plan of 01-03, nothing to do', measured: duration(plan.seconds), goal: '' },
-      { what: '... over ssh', measured: traffic(plan), goal: '' }
+      goal('fresh apply of 01-03, 8 bare nodes', duration(fresh.seconds), 'under 2 min', fresh.seconds < 120),
+      fact('... each script', each(fresh.scripts)),
+      fact('... over ssh', traffic(fresh)),
+      goal('apply of 01-03 again, nothing to do', duration(converged.seconds), 'under 10 s', converged.seconds < 10),
+      fact('... each script', each(converged.scripts)),
+      fact('... over ssh', traffic(converged)),
+      fact('plan of 01-03, nothing to do', duration(plan.seconds)),
+      fact('... over ssh', traffic(plan))
     )
   }
   const [few, many] = hosts ?? []
@@ -30,11 +35,11 @@ export const rows = ({ lab, hosts }: Pick<Results, 'lab' | 'hosts'>): Row[] => {
     const ratio = many.seconds / few.seconds
     list.push(
       ...[few, many].flatMap((one): Row[] => [
-        { what: `plan of 01, ${one.hosts} hosts`, measured: duration(one.seconds), goal: '' },
-        { what: '... over ssh', measured: traffic(one), goal: '' },
-        { what: '... CPU of the bastion, of all', measured: `${duration(one.bastionCpu)}, ${duration(one.allCpu)}`, goal: '' }
+        fact(`plan of 01, ${one.hosts} hosts`, duration(one.seconds)),
+        fact('... over ssh', traffic(one)),
+        fact('... CPU of the bastion, of all', `${duration(one.bastionCpu)}, ${duration(one.allCpu)}`)
       ]),
-      { what: `plan of ${many.hosts} hosts to plan of ${few.hosts}`, measured: `${ratio.toFixed(1)} times`, goal: 'at most 2 times', met: ratio <= 2 }
+      goal(`plan of ${many.hosts} to ${few.hosts} hosts`, `${ratio.toFixed(1)} times`, 'at most 2 times', ratio <= 2)
     )
   }
   return list
