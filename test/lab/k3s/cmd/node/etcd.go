@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -82,14 +81,17 @@ func (e *Etcd) setName(fresh bool) error {
 	return writeFile(file, []byte(e.name), 0o600)
 }
 
+// dropRemoved moves the data of a member that was removed out of the way, so that this server joins anew.
+func dropRemoved() error {
+	if _, err := os.Stat(tombstone); err != nil {
+		return nil
+	}
+	info("tombstone file has been detected, removing data dir to rejoin the cluster")
+	return os.Rename(etcdDir, oldDir())
+}
+
 // start brings the member up: again, as the first of a cluster, or as a learner of the cluster behind peer.
 func (e *Etcd) start(ctx context.Context, peer *Joined) error {
-	if _, err := os.Stat(tombstone); err == nil {
-		info("tombstone file has been detected, removing data dir to rejoin the cluster")
-		if err := os.Rename(etcdDir, fmt.Sprintf("%s-old-%d", etcdDir, time.Now().Unix())); err != nil {
-			return err
-		}
-	}
 	if err := e.setName(false); err != nil {
 		return err
 	}
@@ -433,7 +435,5 @@ func (e *Etcd) remove(ctx context.Context, node, address string) error {
 	return nil
 }
 
-// oldDir is where the data of before goes when a snapshot takes its place.
-func (e *Etcd) oldDir() string {
-	return filepath.Clean(fmt.Sprintf("%s-old-%d", etcdDir, time.Now().Unix()))
-}
+// oldDir is where the data of before goes when other data takes its place.
+func oldDir() string { return fmt.Sprintf("%s-old-%d", etcdDir, time.Now().Unix()) }

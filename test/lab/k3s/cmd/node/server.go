@@ -65,6 +65,9 @@ func (c *Config) server(ctx context.Context, etcd *Etcd) error {
 	if c.is("cluster-reset") {
 		return c.reset(ctx, etcd, s)
 	}
+	if err := dropRemoved(); err != nil {
+		return err
+	}
 	peer, err := c.prepare(s)
 	if err != nil {
 		return fmt.Errorf("preparing server: %w", err)

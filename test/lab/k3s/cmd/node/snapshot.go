@@ -188,7 +188,7 @@ func (e *Etcd) restore(path string) error {
 		defer os.Remove(path)
 	}
 	if _, err := os.Stat(etcdDir); err == nil {
-		old := e.oldDir()
+		old := oldDir()
 		if err := os.Rename(etcdDir, old); err != nil {
 			return err
 		}
