@@ -22,6 +22,7 @@ test('nodes that drifted are found by a plan and mended by an apply', async () =
     'k3s-worker-01: has the firewall of the cluster',
     'k3s-worker-02: has the firewall of the cluster',
     'k3s-worker-03: has the unit k3s-agent',
+    'k3s-worker-03: runs what is configured',
     'k3s-worker-04: is in the pool observability',
     'k3s-worker-05: has a resolv.conf of its own, immutable'
   ])
