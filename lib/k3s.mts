@@ -46,8 +46,9 @@ const pushStep = (
   mode: string
 ): Step => ({
   name,
+  // openssl comes with ca-certificates, and is four times as fast as sha256sum, which does not use the processor's own.
   check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
-echo '${sha256}  ${path}' | sha256sum --check --status || echo 'is another one'`,
+sum=$(openssl dgst -sha256 -r ${path}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'`,
   change: () => push(host, file, { path, mode, sha256 }),
   timeout: 600
 })

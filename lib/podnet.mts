@@ -17,13 +17,13 @@ for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')};
   size=$(timeout 3 wget -q -O - http://$address:8080/block 2>&1 | wc -c)
   [ "$size" = 65536 ] || echo "no answer from the pod on \${peer%%=*} ($address)"
 done
-seen=' '; tries=0
-while [ $tries -lt ${peers.length * 30} ] && [ $(echo $seen | wc -w) -lt ${peers.length} ]; do
+seen=' '; count=0; tries=0
+while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
   node=$(timeout 3 wget -q -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }
-  case "$seen" in *" $node "*) ;; *) seen="$seen$node " ;; esac
+  case "$seen" in *" $node "*) ;; *) seen="$seen$node "; count=$((count + 1)) ;; esac
   tries=$((tries + 1))
 done
-[ $(echo $seen | wc -w) -eq ${peers.length} ] || echo "the service address ${service} was answered by$seen only"`
+[ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by$seen only"`
 
 /**
  * Asks from a pod on every host the pod on every other one, with 64 KiB (so at full MTU), and the service address, with
