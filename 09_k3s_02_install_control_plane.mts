@@ -18,7 +18,9 @@ import { apiFault, kubeconfigStep, missingNames } from './lib/api.mts'
 import { artifacts } from './lib/artifacts.mts'
 import type { Run } from './lib/hosts.mts'
 import type { Host } from './lib/inventory.mts'
-import { apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, runningSteps, tokenStep } from './lib/k3s.mts'
+import {
+  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, restartedStep, startedStep, tokenStep
+} from './lib/k3s.mts'
 import { createKubectl, getNodes, is, type Kubectl } from './lib/kubectl.mts'
 import { readNics } from './lib/nic.mts'
 import { operate, type Script } from './lib/script.mts'
@@ -48,22 +50,30 @@ export const installControlPlane: Script = {
 
     await run.on(servers, (host) => releaseSteps(host, settings, release))
 
+    // Members first, all at once: after a power failure no one of them is ready before another one runs.
     const first = holders[0] ?? servers[0]!
-    const order = [first, ...servers.filter((host) => host !== first)]
-    await run.on(order, async (host) => {
-      const starts = host === first && holders.length === 0
-      const tokens = await clusterTokens(run, { from: starts ? undefined : first })
+    const known = async (host: Host, from: Host | undefined): Promise<Known> => ({
+      nic: nics.get(host.name) ?? '', audit, tokens: await clusterTokens(run, { from })
+    })
+    await run.on(holders, async (host) => [
+      keepsItsNetworks(run),
+      ...isConfigured(host, run, await known(host, first)),
+      joins(`server: ${apiUrl(settings)}`),
+      startedStep(host)
+    ])
+    await run.on(servers.filter((host) => !holders.includes(host)), async (host) => {
+      const starts = host === first
       return [
-        ...(holders.includes(host) ? [keepsItsNetworks(run)] : []),
-        ...isConfigured(host, run, { nic: nics.get(host.name) ?? '', tokens, audit }),
+        ...isConfigured(host, run, await known(host, starts ? undefined : first)),
         joins(starts ? 'cluster-init: true' : `server: ${apiUrl(settings)}`),
-        ...(starts || holders.includes(host) ? [] : [hasNoPast(host, first, holders), reachesApi(run)]),
-        ...runningSteps(host, () => mayRestart(host, servers)),
+        ...(starts ? [] : [hasNoPast(host, first, holders), reachesApi(run)]),
+        startedStep(host),
         isVoter(host),
         // From here on a server that loses its data joins the others again instead of starting a second cluster.
         ...(starts ? [joins(`server: ${apiUrl(settings)}`)] : [])
       ]
     }, 'serial')
+    await run.on(holders, (host) => [restartedStep(host, () => mayRestart(host, servers)), isVoter(host)], 'serial')
 
     if (!run.stands(first)) return
     await run.on(servers, (host) => [{

@@ -15,7 +15,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { artifacts } from './lib/artifacts.mts'
 import type { Host } from './lib/inventory.mts'
-import { apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, runningSteps, tokenStep } from './lib/k3s.mts'
+import {
+  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, restartedStep, startedStep, tokenStep
+} from './lib/k3s.mts'
 import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } from './lib/kubectl.mts'
 import { readNics } from './lib/nic.mts'
 import { podMatrix } from './lib/podnet.mts'
@@ -46,7 +48,8 @@ export const joinWorkers: Script = {
         ...nodeConfig(host, settings, nics.get(host.name) ?? '')
       }),
       hasNoPast(host, kubectl, nodes),
-      ...runningSteps(host, async () => {})
+      startedStep(host),
+      restartedStep(host)
     ])
     await run.on(hosts, (host) => [
       isReady(host, nodes),

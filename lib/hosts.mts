@@ -55,18 +55,22 @@ type RunContext = Pick<Run, 'mode' | 'hosts' | 'chosen' | 'settings' | 'flags' |
 /** Starts a pass. See Run. */
 export const createRun = ({ mode, hosts, settings, flags, chosen, signal, listener, pending }: RunContext): Run => {
   const failed = new Set<string>()
+  const changing = new Set<string>()
   let anyPending = pending
   const atOnce = settings.ssh.parallel
 
   const take = async (target: string, host: Host | undefined, steps: () => Promise<Step[]>, dependent: boolean) => {
     const outcome = (one: Outcome): void => {
       if (one.result === 'failed') failed.add(target)
-      if (one.result === 'pending') anyPending = true
+      if (one.result === 'pending') {
+        changing.add(target)
+        anyPending = true
+      }
       listener.outcome(target, one)
     }
     try {
       const begins = (doing: string): void => listener.begins(target, doing)
-      if (mode === 'plan') await plan(host, await steps(), { dependent, begins, outcome })
+      if (mode === 'plan') await plan(host, await steps(), { dependent, isChanging: () => changing.has(target), begins, outcome })
       else await apply(host, await steps(), { begins, outcome })
     } catch (error) {
       if (isAbort(error)) throw error
@@ -130,22 +134,20 @@ type Watch = { begins: (doing: string) => void; outcome: (outcome: Outcome) => v
 const plan = async (
   host: Host | undefined,
   steps: Step[],
-  { dependent, begins, outcome }: Watch & { dependent: boolean }
+  { dependent, isChanging, begins, outcome }: Watch & { dependent: boolean; isChanging: () => boolean }
 ): Promise<void> => {
   begins('is looked at')
   let pending = dependent
-  let pendingHere = false
   let stopped = false
   const findings = await look(host, steps, { waiting: false })
   for (const [index, step] of steps.entries()) {
     const finding = findings[index] ?? { words: 'the check ended early', failed: true }
     if (holds(finding)) {
-      const follows = step.follows === true && pendingHere
+      const follows = step.follows === true && isChanging()
       outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : { step: step.name, result: 'ok' })
     } else if (!finding.failed && step.change !== undefined) {
       if (!stopped) outcome({ step: step.name, result: 'pending', words: finding.words })
       pending = true
-      pendingHere = true
     } else if (pending) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
     else {
       outcome(failedOutcome(step, finding.words))

@@ -105,40 +105,43 @@ mv ${path}.new ${path}`
   }
 }
 
+/** The step that K3s was started, and starts at boot. Whether it is ready is another step's question. */
+export const startedStep = (host: Host): Step => {
+  const unit = unitOf(host)
+  return {
+    name: `has ${unit} started`,
+    check: `[[ $(systemctl is-enabled ${unit} 2>/dev/null) == enabled ]] || echo 'does not start at boot'
+state=$(systemctl is-active ${unit} || true)
+[[ $state == active || $state == activating ]] || echo "is $state"`,
+    // --no-block: without a quorum a start waits for ever (TimeoutStartSec=0).
+    change: `systemctl daemon-reload
+systemctl enable --quiet ${unit}
+systemctl start --no-block ${unit}`
+  }
+}
+
 /**
- * The steps that K3s runs, with the files that are in place now. That a restart is due is seen on the node (files newer
+ * The step that K3s runs with the files that are in place now. That a restart is due is seen on the node (files newer
  * than the process), so a run that was cut short before the restart still restarts next time. `mayRestart` throws where
  * a restart would do harm.
  */
-export const runningSteps = (host: Host, mayRestart: () => Promise<void>): Step[] => {
+export const restartedStep = (host: Host, mayRestart = async (): Promise<void> => {}): Step => {
   const unit = unitOf(host)
-  return [
-    {
-      name: `has ${unit} started`,
-      check: `[[ $(systemctl is-enabled ${unit} 2>/dev/null) == enabled ]] || echo 'does not start at boot'
-state=$(systemctl is-active ${unit} || true)
-[[ $state == active || $state == activating ]] || echo "is $state"`,
-      // --no-block: without a quorum a start waits for ever (TimeoutStartSec=0).
-      change: `systemctl daemon-reload
-systemctl enable --quiet ${unit}
-systemctl start --no-block ${unit}`
-    },
-    {
-      name: 'runs what is configured',
-      check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
+  return {
+    name: 'runs what is configured',
+    check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
 [[ $since == @* ]] || exit 0
 cd /etc/rancher/k3s
 for file in /usr/local/bin/k3s /etc/systemd/system/${unit}.service config.yaml token agent-token audit-policy.yaml resolv.conf; do
   if [[ -f $file && $(stat -c %Y "$file") -gt \${since#@} ]]; then echo "$file is newer than the running k3s"; fi
 done`,
-      change: async () => {
-        await mayRestart()
-        await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`)
-      },
-      follows: true,
-      within: 60
-    }
-  ]
+    change: async () => {
+      await mayRestart()
+      await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`)
+    },
+    follows: true,
+    within: 60
+  }
 }
 
 const unitText = (host: Host): string => `# Written by KeyBuzz K3s HA; edits are undone.
