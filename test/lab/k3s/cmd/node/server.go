@@ -77,7 +77,9 @@ func (c *Config) server(ctx context.Context, etcd *Etcd) error {
 	if err := supervisor.serve(ctx); err != nil {
 		return err
 	}
-	go c.agent(ctx, "https://127.0.0.1:6443", formatOwn(s), api.ready)
+	if !c.is("disable-agent") {
+		go c.agent(ctx, "https://127.0.0.1:6443", formatOwn(s), api.ready)
+	}
 	if err := etcd.start(ctx, peer); err != nil {
 		return err
 	}

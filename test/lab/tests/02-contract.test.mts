@@ -1,0 +1,271 @@
+// What the scripts rely on in K3s, each with where K3s says so. It runs against whichever k3s the lab has: the official
+// release or the lab's own, which must not differ here. The cluster is as the scripts have left it, and stays so.
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { exec, labUp } from '../nodes.mts'
+import { everyNode, kubectl, masters, nodesThatAre, on, until, workers } from './cluster.mts'
+
+await labUp()
+
+const [first, second, third] = masters as [string, string, string]
+const [worker] = workers as [string]
+const scratch = workers.at(-1)!
+const data = '/var/lib/rancher/k3s'
+const jsonOf = async (...args: string[]): Promise<unknown> => JSON.parse(await kubectl(...args, '-o', 'json'))
+
+type Node = {
+  metadata: { name: string; labels: Record<string, string>; annotations: Record<string, string> }
+  status: { addresses: { type: string; address: string }[]; nodeInfo: { kubeletVersion: string } }
+}
+const nodes = async (): Promise<Node[]> => ((await jsonOf('get', 'nodes')) as { items: Node[] }).items
+const internal = (node: Node): string => node.status.addresses.find(({ type }) => type === 'InternalIP')?.address ?? ''
+
+/** Status and body of a GET on a server's 6443, as seen from another node; credentials travel on stdin. */
+const get = async (path: string, credentials?: string): Promise<{ status: string; body: string }> => {
+  const address = await on(first, `sed -n 's/^node-ip: *//p' /etc/rancher/k3s/config.yaml | tr -d '"'`)
+  const { stdout } = await exec(
+    first,
+    `curl -sk ${credentials === undefined ? '' : '-K -'} -w '\\n%{http_code}' https://${address}:6443${path}`,
+    credentials === undefined ? {} : { input: `user = "${credentials}"\n` }
+  )
+  const lines = stdout.split('\n')
+  return { status: lines.at(-1) ?? '', body: lines.slice(0, -1).join('\n') }
+}
+
+const token = (name: string): Promise<string> => on(first, `cat ${data}/server/${name}`)
+const secretOf = (secure: string): string => secure.split('::')[1]!
+
+test('--version names k3s, and nodes report that version (k3s: cmd/k3s/main.go, pkg/version)', async () => {
+  const said = await on(first, 'k3s --version')
+  const [, version] = /^k3s version (v\d+\.\d+\.\d+\+k3s\d+\S*) \(\w+\)/.exec(said) ?? []
+  assert.ok(version, said)
+  for (const node of await nodes()) assert.is(node.status.nodeInfo.kubeletVersion, version)
+})
+
+test('an unknown key of the configuration is skipped with a warning (k3s: pkg/configfilearg/parser.go)', async () => {
+  const file = '/run/contract.yaml'
+  await on(first, `echo 'no-such-key: true' > ${file}`)
+  const { stderr, stdout, exitCode } = await exec(first, `k3s etcd-snapshot ls --config ${file}; code=$?; rm ${file}; exit $code`)
+  assert.is(exitCode, 0, stderr)
+  assert.match(stderr + stdout, 'Unknown flag --no-such-key found in config.yaml, skipping')
+})
+
+test('tokens on disk are secure: K10, SHA-256 of the CA, user, secret (docs: cli/token.md; k3s: pkg/clientaccess)', async () => {
+  const hash = await on(first, `sha256sum < ${data}/server/tls/server-ca.crt | cut -d' ' -f1`)
+  assert.match(await token('token'), new RegExp(`^K10${hash}::server:\\w+$`))
+  assert.is(await token('node-token'), await token('token'))
+  assert.match(await token('agent-token'), new RegExp(`^K10${hash}::(node|server):\\w+$`))
+  for (const server of [second, third]) assert.is(await on(server, `cat ${data}/server/token`), await token('token'))
+})
+
+test('6443 answers /ping and /cacerts to anybody, the API to nobody unknown (k3s: pkg/server/handlers/router.go)', async () => {
+  assert.equal(await get('/ping'), { status: '200', body: 'pong' })
+  const ca = await get('/cacerts')
+  assert.is(ca.status, '200')
+  assert.is(ca.body.trim(), await on(first, `cat ${data}/server/tls/server-ca.crt`))
+  for (const path of ['/readyz', '/livez', '/v1-k3s/config', '/v1-k3s/server-bootstrap']) assert.is((await get(path)).status, '401', path)
+})
+
+test('an agent token opens what agents need and not what servers share (k3s: pkg/server/handlers/router.go)', async () => {
+  const agent = secretOf(await token('agent-token'))
+  const server = secretOf(await token('token'))
+  assert.is((await get('/v1-k3s/config', agent)).status, '200')
+  assert.is((await get('/v1-k3s/config', 'node:wrong')).status, '401')
+  if (agent !== server) assert.match((await get('/v1-k3s/server-bootstrap', agent)).status, /^40[13]$/)
+  assert.is((await get('/v1-k3s/server-bootstrap', server)).status, '200')
+})
+
+test('the certificate of 6443 holds what tls-san names (docs: cli/server.md, tls-san)', async () => {
+  const wanted = await on(first, `sed -n '/^tls-san:/,/^[a-z]/ s/^ *- *//p' /etc/rancher/k3s/config.yaml | tr -d '"'`)
+  const held = await on(first, 'openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName')
+  assert.ok(wanted.length > 0)
+  for (const name of [...wanted.split('\n'), '127.0.0.1', '10.43.0.1', 'kubernetes.default.svc']) assert.match(held, name)
+})
+
+test('etcd tells its health and metrics on loopback 2381 alone (docs: cli/server.md, etcd-expose-metrics; k3s: pkg/etcd)', async () => {
+  for (const server of masters) {
+    assert.match(await on(server, 'curl -sf http://127.0.0.1:2381/health'), '"health":"true"')
+    const metrics = await on(server, 'curl -sf http://127.0.0.1:2381/metrics')
+    for (const line of ['etcd_server_has_leader 1', 'etcd_server_is_learner 0']) assert.match(metrics, line)
+    assert.match(metrics, /^etcd_disk_wal_fsync_duration_seconds_count \d+/m)
+    assert.is(await on(server, "ss -Hltn 'sport = 2381' | awk '{ print $4 }'"), '127.0.0.1:2381')
+  }
+})
+
+test('servers are control-plane and etcd, and say that they vote (k3s: pkg/server/server.go, pkg/etcd/etcd.go)', async () => {
+  assert.equal(await nodesThatAre('EtcdIsVoter'), masters)
+  for (const node of await nodes()) {
+    const server = masters.includes(node.metadata.name)
+    for (const role of ['control-plane', 'etcd']) {
+      assert.is(node.metadata.labels[`node-role.kubernetes.io/${role}`], server ? 'true' : undefined, `${node.metadata.name} ${role}`)
+    }
+    assert.is(node.metadata.labels['node-role.kubernetes.io/master'], undefined)
+    if (server) assert.is(node.metadata.annotations['etcd.k3s.cattle.io/node-address'], internal(node))
+  }
+})
+
+test('a member is named after its node, with a tail of its own (k3s: pkg/etcd/etcd.go, setName)', async () => {
+  for (const server of masters) assert.match(await on(server, `cat ${data}/server/db/etcd/name`), new RegExp(`^${server}-[0-9a-f]{8}$`))
+})
+
+test('flannel takes flannel-iface, not the default route, and 50 bytes of its MTU (docs: networking/basic-network-options.md)', async () => {
+  for (const node of await nodes()) {
+    const { name, annotations } = node.metadata
+    assert.is(annotations['flannel.alpha.coreos.com/public-ip'], internal(node), name)
+    assert.is(annotations['flannel.alpha.coreos.com/backend-type'], 'vxlan')
+    assert.match(annotations['flannel.alpha.coreos.com/backend-data'] ?? '', /"VtepMAC":"/)
+    const nic = await on(name, `sed -n 's/^flannel-iface: *//p' /etc/rancher/k3s/config.yaml | tr -d '"'`)
+    const mtu = (device: string): Promise<string> => on(name, `cat /sys/class/net/${device}/mtu`)
+    assert.is(Number(await mtu('flannel.1')), Number(await mtu(nic)) - 50, name)
+    assert.match(await on(name, 'ip -d link show flannel.1'), `local ${internal(node)} dev ${nic}`)
+  }
+})
+
+test('files lie where K3s lays them, closed to others (docs: reference/env-variables.md, cli/server.md; k3s: pkg/daemons/control/deps)', async () => {
+  const wanted = [
+    '600 /etc/rancher/k3s/k3s.yaml', '600 /etc/rancher/node/password', `700 ${data}/server/db/etcd`, `600 ${data}/server/token`,
+    `600 ${data}/server/tls/server-ca.key`, `600 ${data}/server/tls/client-ca.key`, `600 ${data}/server/tls/service.key`
+  ]
+  const held = await on(first, `stat -c '%a %n' ${wanted.map((line) => line.split(' ')[1]).join(' ')}`)
+  assert.equal(held.split('\n'), wanted)
+  const rest = [
+    'server/tls/etcd/peer-ca.crt', 'server/tls/request-header-ca.crt', 'server/cred/admin.kubeconfig', 'server/manifests',
+    'agent/kubelet.kubeconfig', 'agent/client-ca.crt', 'agent/etc/kubelet.conf.d/00-k3s-defaults.conf',
+    'agent/etc/containerd/config.toml', 'data/current/bin/k3s'
+  ]
+  await on(first, `cd ${data} && ls -d ${rest.join(' ')}`)
+})
+
+test('images of agent/images are there before anything is pulled (docs: installation/airgap.md)', async () => {
+  for (const node of everyNode) assert.match(await on(node, 'k3s ctr images ls -q'), /^docker\.io\/rancher\/mirrored-pause:/m)
+})
+
+test('a manifest is applied, and again when it changes (docs: installation/packaged-components.md; k3s: pkg/deploy)', async () => {
+  const file = `${data}/server/manifests/contract.yaml`
+  const write = (value: string): Promise<string> =>
+    on(first, `cat > ${file} <<'E'\n${JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'contract', namespace: 'default' }, data: { value } })}\nE`)
+  const holds = (value: string) => async (): Promise<boolean> =>
+    (await kubectl('get', 'configmap', 'contract', '-o', 'jsonpath={.data.value}')) === value
+  try {
+    await write('one')
+    await until('the manifest is applied', 60, holds('one'))
+    await write('two')
+    await until('the changed manifest is applied', 60, holds('two'))
+  } finally {
+    await on(first, `rm -f ${file}`)
+    await kubectl('delete', 'configmap', 'contract', '--ignore-not-found')
+  }
+})
+
+test('snapshots are saved under a name, listed, pruned and deleted (docs: cli/etcd-snapshot.md)', async () => {
+  const listed = async (): Promise<string[]> =>
+    (await on(first, 'k3s etcd-snapshot ls 2>/dev/null')).split('\n').slice(1).map((line) => line.split(/\s+/)[0]!)
+      .filter((name) => name.startsWith('contract-'))
+  for (let saved = 1; saved <= 3; saved += 1) {
+    await on(first, 'sleep 1; k3s etcd-snapshot save --name contract')
+    await until('the snapshot is listed', 20, async () => (await listed()).length === saved)
+  }
+  const names = await listed()
+  for (const name of names) assert.match(name, new RegExp(`^contract-${first}-\\d+$`))
+  await on(first, `test -s ${data}/server/db/snapshots/${names[0]}`)
+  await on(first, 'k3s etcd-snapshot prune --name contract --snapshot-retention 1')
+  await until('one is kept', 20, async () => (await listed()).length === 1)
+  await on(first, `k3s etcd-snapshot delete ${(await listed())[0]}`)
+  await until('none is left', 20, async () => (await listed()).length === 0)
+})
+
+test('certificates can be checked (docs: cli/certificate.md)', async () => {
+  const { stdout, stderr, exitCode } = await exec(first, 'k3s certificate check')
+  assert.is(exitCode, 0, stderr)
+  assert.match(stdout + stderr, /CN=system:admin,O=system:masters is ok, expires at \d{4}-/)
+})
+
+test('Secrets are encrypted at rest, with the same key on all servers (docs: security/secrets-encryption.md)', async () => {
+  assert.match(await on(first, 'k3s secrets-encrypt status 2>&1'), 'Encryption Status: Enabled')
+  const keys = await Promise.all(masters.map((server) => on(server, `sha256sum < ${data}/server/cred/encryption-config.json`)))
+  assert.is(new Set(keys).size, 1)
+})
+
+test('an agent knows every server and reaches the API through itself (docs: architecture.md; k3s: pkg/agent/loadbalancer)', async () => {
+  const kept = await on(worker, `cat ${data}/agent/etc/k3s-agent-load-balancer.json`)
+  for (const node of (await nodes()).filter(({ metadata }) => masters.includes(metadata.name))) assert.match(kept, `${internal(node)}:6443`)
+  const seen = await on(worker, `cd ${data}/agent && curl -sf --cacert server-ca.crt --cert client-kubelet.crt --key client-kubelet.key https://127.0.0.1:6444/api/v1/nodes/${worker}`)
+  assert.is((JSON.parse(seen) as Node).metadata.name, worker)
+})
+
+test('containers outlive a stop of the service (docs: upgrades/killall.md, KillMode=process)', async () => {
+  const shims = 'pgrep -f "[c]ontainerd-shim-runc-v2" | sort | tr "\\n" " "'
+  const before = await on(worker, shims)
+  assert.ok(before.length > 0)
+  try {
+    await on(worker, 'systemctl stop k3s-agent')
+    assert.is(await on(worker, shims), before)
+  } finally {
+    await on(worker, 'systemctl start k3s-agent')
+  }
+  await until(`${worker} is Ready`, 60, async () => (await nodesThatAre('Ready')).includes(worker))
+})
+
+test('a service that has started serves: its own /readyz holds (k3s: pkg/cli/server/server.go, SdNotify)', async () => {
+  await on(third, 'systemctl restart k3s')
+  assert.is(await on(third, 'k3s kubectl get --raw /readyz'), 'ok')
+})
+
+test('a server that dies comes back by itself, with its components (k3s: install.sh, Restart=always)', async () => {
+  const before = await on(second, 'systemctl show --property MainPID --value k3s')
+  await on(second, `kill -KILL ${before}`)
+  await until(`${second} is back`, 120, async () =>
+    (await on(second, 'systemctl show --property MainPID --value k3s')) !== before &&
+    (await on(second, 'k3s kubectl get --raw /readyz')) === 'ok')
+  await until('all vote and are Ready', 60, async () =>
+    (await nodesThatAre('EtcdIsVoter')).length === masters.length && (await nodesThatAre('Ready')).length === everyNode.length)
+})
+
+/** Runs a script on a worker where K3s's folders are empty, and, with `alone`, with no network but its own. */
+const aside = (script: string, { alone = false, input = '' } = {}): ReturnType<typeof exec> => exec(scratch, `
+  umask 077; cat > /run/contract.token
+  unshare --mount ${alone ? '--net' : ''} --propagation private bash -c '
+    set -eu
+    mkdir -p ${data}/server /etc/rancher
+    for folder in ${data}/server ${data}/agent /etc/rancher; do mount -t tmpfs contract $folder; done
+    ${alone ? 'ip link set lo up; ip link add nic0 type veth peer name nic1; ip link set nic1 up; ip address add 192.168.77.1/24 dev nic0; ip link set nic0 up; ip route add default via 192.168.77.2' : ''}
+    ${script}'
+  code=$?; rm -f /run/contract.token; exit $code`, { input })
+
+test('a server whose critical values differ is refused (docs: cli/server.md; k3s: pkg/cluster/bootstrap.go)', async () => {
+  const server = await on(first, `sed -n 's/^node-ip: *//p' /etc/rancher/k3s/config.yaml | tr -d '"'`)
+  const join = `timeout 60 k3s server --disable-agent --node-name contract --server https://${server}:6443 --token-file /run/contract.token`
+  const differs = await aside(`${join} --cluster-cidr 10.99.0.0/16`, { input: await token('token') })
+  assert.is.not(differs.exitCode, 0)
+  assert.match(differs.stderr + differs.stdout, 'critical configuration value mismatch')
+  const stranger = await aside(join, { input: `K10${'0'.repeat(64)}::server:${'0'.repeat(32)}` })
+  assert.is.not(stranger.exitCode, 0)
+  assert.match(stranger.stderr + stranger.stdout, 'token CA hash does not match the Cluster CA certificate hash')
+})
+
+test('a snapshot restores what was, once until a normal start (docs: datastore/backup-restore.md; k3s: pkg/etcd/etcd.go, Reset)', async () => {
+  const { stdout, stderr, exitCode } = await aside(`
+    flags="--disable-agent --cluster-init --node-name contract --node-ip 192.168.77.1 --token-file /run/contract.token"
+    kc() { k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout 5s "$@"; }
+    up() { k3s server $flags > ${data}/agent/log 2>&1 & pid=$!; for second in $(seq 90); do kc get --raw /readyz > /dev/null 2>&1 && return; sleep 1; done; tail -5 ${data}/agent/log; kill $pid; exit 1; }
+    down() { kill $pid; wait $pid || true; }
+    up
+    kc create configmap before
+    k3s etcd-snapshot save --name contract > /dev/null 2>&1
+    kc create configmap after
+    down
+    k3s server $flags --cluster-reset --cluster-reset-restore-path=$(ls ${data}/server/db/snapshots/contract-*) 2>&1 | tail -1
+    test -e ${data}/server/db/reset-flag
+    k3s server $flags --cluster-reset 2>&1 | tail -1
+    up
+    kc get configmap -o name
+    test ! -e ${data}/server/db/reset-flag
+    down`, { alone: true, input: '0123456789abcdef0123456789abcdef' })
+  assert.is(exitCode, 0, stderr + stdout)
+  assert.match(stdout, 'restart without --cluster-reset flag now')
+  assert.match(stdout, /first manually delete the file at|must first manually delete/)
+  assert.match(stdout, 'configmap/before')
+  assert.not.match(stdout.split('manually delete')[1] ?? '', 'configmap/after')
+})
+
+test.run()
