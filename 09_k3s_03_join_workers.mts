@@ -94,7 +94,8 @@ const hasNoPast = (host: Host, kubectl: Kubectl, nodes: Nodes): Step => ({
     const { exitCode } = await ssh(host, 'test -f /etc/rancher/node/password')
     return exitCode === 0 ? '' : 'its node password is gone: its Node is deleted, to register anew'
   },
-  change: async () => void (await kubectl(['delete', 'node', host.name, '--timeout=60s']))
+  change: async () => void (await kubectl(['delete', 'node', host.name, '--timeout=60s'])),
+  within: 5
 })
 
 const isReady = (host: Host, nodes: Nodes): Step => ({
