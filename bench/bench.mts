@@ -28,6 +28,7 @@ const measures = (part: string): boolean => wanted.length === 0 || wanted.includ
 const progress = createProgress()
 const interrupt = new AbortController()
 const { signal } = interrupt
+const results: Results = { date: new Date().toISOString(), computer: computer() }
 try {
   const engine = await reachEngine(progress)
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
@@ -37,17 +38,17 @@ try {
       removeHosts(engine).catch(() => {}) // what runs in there ends with it, and then removes again
     })
   }
-  const results: Results = { date: new Date().toISOString(), computer: computer() }
   const { node } = await images(engine, progress)
   // The bare lab is idle while the hosts are measured; a cluster would not be.
   const k3s = measures('lab') ? await bareLab() : ''
   signal.throwIfAborted()
   if (measures('hosts')) results.hosts = await measureHosts(engine, node, { rounds, progress, signal })
   if (measures('lab')) results.lab = await measureLab(k3s, { rounds, progress, signal })
-  console.log(plainTable(rows(results)))
   if (parts.every(measures)) await save(results)
 } catch (error) {
   const words = error instanceof Error ? error.message : String(error)
   console.error(signal.aborted ? 'Interrupted. Nothing was written.' : words)
   process.exitCode = signal.aborted ? 130 : 1
 }
+// Also where the second part failed: what was measured before is worth knowing.
+if (rows(results).length > 0) console.log(plainTable(rows(results)))

@@ -1,28 +1,13 @@
 import { bastionStart, exec, labUp, reset } from '../test/lab/nodes.mts'
 import { nodes } from '../test/lab/containers.mts'
 import type { Progress } from '../test/lab/progress.mts'
-import { median } from './numbers.mts'
-import { parseTold, type Told } from './told.mts'
-
-/** A run of apply_all over the eight nodes, over connections that it had to make: medians where there were more. */
-export type LabResult = {
-  /** Wall time, with the start of Node. */
-  seconds: number
-  rounds: number[]
-  connections: number
-  commands: number
-  changes: number
-  /** Seconds that each script took, by its id; a plan of all comes before them, and is in `seconds` only. */
-  scripts: Record<string, number>
-}
+import { failures, parseTold, summary, type LabResult, type Timed } from './told.mts'
 
 export type LabResults = { k3s: string; fresh: LabResult; converged: LabResult; plan: LabResult }
 
 const disconnect = `for socket in ~/.keybuzz/ssh/*; do
   ssh -O exit -o "ControlPath=$socket" node 2>/dev/null || true
 done`
-
-type Timed = { seconds: number; told: Told }
 
 const applyAll = async (flags: string[], signal: AbortSignal): Promise<Timed> => {
   signal.throwIfAborted()
@@ -40,29 +25,6 @@ const applyAll = async (flags: string[], signal: AbortSignal): Promise<Timed> =>
     throw new Error(`apply_all ${flags.join(' ')} ended with ${exitCode}:\n${failures(told).join('\n')}`)
   } finally {
     signal.removeEventListener('abort', stop)
-  }
-}
-
-const outcomes = ({ scripts }: Told) =>
-  scripts.flatMap(({ hosts }) => Object.entries(hosts).flatMap(([host, all]) => all.map((one) => ({ host, ...one }))))
-
-const failures = (told: Told): string[] =>
-  outcomes(told)
-    .filter(({ result }) => result === 'failed')
-    .map(({ host, step, words }) => `${host} ${step}: ${words ?? ''}`)
-
-const summary = (runs: Timed[]): LabResult => {
-  const tolds = runs.map(({ told }) => told)
-  const ids = tolds[0]?.scripts.map(({ id }) => id) ?? []
-  return {
-    seconds: median(runs.map(({ seconds }) => seconds)),
-    rounds: runs.map(({ seconds }) => seconds),
-    connections: median(tolds.map(({ ssh }) => ssh.connections)),
-    commands: median(tolds.map(({ ssh }) => ssh.commands)),
-    changes: median(tolds.map((told) => outcomes(told).filter(({ result }) => result === 'changed').length)),
-    scripts: Object.fromEntries(
-      ids.map((id) => [id, median(tolds.map(({ scripts }) => scripts.find((one) => one.id === id)?.seconds ?? NaN))])
-    )
   }
 }
 

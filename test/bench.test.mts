@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert'
 import { median } from '../bench/numbers.mts'
 import { intoPage, type Results } from '../bench/results.mts'
 import { plainTable, rows } from '../bench/table.mts'
-import { parseTold } from '../bench/told.mts'
+import { parseTold, summary } from '../bench/told.mts'
 
 const scripts = { '09_k3s_01': 4, '09_k3s_02': 3 }
 const run = { seconds: 9, rounds: [9], connections: 8, commands: 120, changes: 0, scripts }
@@ -48,6 +48,17 @@ test('the table goes between its marks, and the rest of the page stays', () => {
 
 test('a script that ended without a result is told with its last words', () => {
   assert.throws(() => parseTold('', 'a line\nthe reason\n'), /without a result:\na line\nthe reason/)
+})
+
+test('several runs become one result, by their medians', () => {
+  const told = (connections: number, seconds: number) => parseTold(JSON.stringify({
+    exitCode: 0, seconds, ssh: { connections, commands: 40 },
+    scripts: [{ id: '09_k3s_01', seconds, hosts: { a: [{ step: 'x', result: 'ok' }, { step: 'y', result: 'changed' }] } }]
+  }), '')
+  const runs = [3, 1, 2].map((seconds) => ({ seconds: seconds + 0.5, told: told(8, seconds) }))
+  assert.equal(summary(runs), {
+    seconds: 2.5, rounds: [3.5, 1.5, 2.5], connections: 8, commands: 40, changes: 1, scripts: { '09_k3s_01': 2 }
+  })
 })
 
 test.run()
