@@ -14,7 +14,6 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
-	netutils "k8s.io/utils/net"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	basecompatibility "k8s.io/component-base/compatibility"
@@ -123,7 +122,7 @@ func (a *API) run(ctx context.Context, arguments []string) error {
 	}
 	// Endpoints of the Service kubernetes name the port that clients reach, which is the supervisor's.
 	serving := config.KubeAPIs.ControlPlane.Generic.SecureServing
-	serving.Listener = advertised{serving.Listener, &net.TCPAddr{IP: netutils.ParseIPSloppy(c6443), Port: 6443}}
+	serving.Listener = advertised{serving.Listener, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6443}}
 	chain, err := config.Complete()
 	if err != nil {
 		return err
@@ -140,8 +139,6 @@ func (a *API) run(ctx context.Context, arguments []string) error {
 	a.handler.Store(&handler)
 	return prepared.Run(ctx)
 }
-
-const c6443 = "127.0.0.1"
 
 type advertised struct {
 	net.Listener

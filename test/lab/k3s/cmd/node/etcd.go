@@ -33,6 +33,8 @@ const (
 	// K3s, pkg/etcd/etcd.go: how often the leader looks after learners and conditions, and how long one may stall.
 	manageEvery = 15 * time.Second
 	mayStall    = 5 * time.Minute
+
+	joinTries = 6
 )
 
 // Etcd is this server's member.
@@ -101,16 +103,19 @@ func (e *Etcd) start(ctx context.Context, peer *Joined) error {
 	case peer == nil:
 		return e.run(ctx, e.name+"="+e.peerURL(), "new", false)
 	}
-	for {
+	for tries := 1; ; tries++ {
 		cluster, err := e.join(ctx, peer)
-		if err == nil {
+		switch {
+		case err == nil:
 			return e.run(ctx, cluster, "existing", false)
-		}
-		if !errors.Is(err, rpctypes.ErrTooManyLearners) && !errors.Is(err, rpctypes.ErrUnhealthy) &&
-			!errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) {
+		case errors.Is(err, rpctypes.ErrTooManyLearners), errors.Is(err, rpctypes.ErrUnhealthy),
+			errors.Is(err, rpctypes.ErrMemberNotEnoughStarted):
+			info("Waiting for other members to finish joining etcd cluster: %v", err)
+		case errors.Is(err, errDuplicate) || tries == joinTries:
 			return fmt.Errorf("ETCD join failed: %w", err)
+		default: // behind a load balancer the answer may even have come from this very server
+			warn("Failed to join the etcd cluster: %v", err)
 		}
-		info("Waiting for other members to finish joining etcd cluster: %v", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -118,6 +123,8 @@ func (e *Etcd) start(ctx context.Context, peer *Joined) error {
 		}
 	}
 }
+
+var errDuplicate = errors.New("duplicate node name found, please use a unique name for this node")
 
 // join adds this member as a learner and answers with the cluster it belongs to.
 func (e *Etcd) join(ctx context.Context, peer *Joined) (string, error) {
@@ -163,7 +170,7 @@ func (e *Etcd) join(ctx context.Context, peer *Joined) (string, error) {
 			add = false
 		} else if nodeOfMember(member.Name) == e.config.NodeName {
 			_ = os.Remove(etcdDir + "/name")
-			return "", errors.New("duplicate node name found, please use a unique name for this node")
+			return "", errDuplicate
 		}
 		cluster = append(cluster, member.Name+"="+member.PeerURLs[0])
 	}

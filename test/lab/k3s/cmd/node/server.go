@@ -165,8 +165,8 @@ func (c *Config) prepare(s secrets) (*Joined, error) {
 	} else if url == "" && !etcdInitialized() && !c.is("cluster-init") {
 		warn("The lab's k3s knows embedded etcd only: starting as if cluster-init were set")
 	}
-	if etcdInitialized() && (c.text("server") != "" || c.is("cluster-init")) {
-		info("Managed etcd cluster initializing: datastore exists, cluster-init and server are ignored")
+	if etcdInitialized() {
+		info("Managed etcd cluster bootstrap already complete and initialized")
 	}
 	for _, ensure := range []func() error{
 		ensureAuthorities, c.ensureEncryption, c.ensureServerCerts, func() error { return c.writeTokens(s) },
