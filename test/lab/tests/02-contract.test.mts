@@ -195,13 +195,17 @@ test('an agent knows every server and reaches the API through itself (docs: arch
 
 test('containers outlive a stop of the service (docs: upgrades/killall.md, KillMode=process)', async () => {
   const shims = 'pgrep -f "[c]ontainerd-shim-runc-v2" | sort | tr "\\n" " "'
-  const before = await on(worker, shims)
-  assert.ok(before.length > 0)
+  await kubectl('run', 'contract', '--image', 'rancher/mirrored-library-busybox:1.37.0', '--restart', 'Never',
+    '--overrides', JSON.stringify({ spec: { nodeName: worker, terminationGracePeriodSeconds: 0 } }), '--command', '--', 'sleep', '600')
   try {
+    await until('the pod runs', 60, async () => (await kubectl('get', 'pod', 'contract', '-o', 'jsonpath={.status.phase}')) === 'Running')
+    const before = await on(worker, shims)
+    assert.ok(before.length > 0)
     await on(worker, 'systemctl stop k3s-agent')
     assert.is(await on(worker, shims), before)
   } finally {
     await on(worker, 'systemctl start k3s-agent')
+    await kubectl('delete', 'pod', 'contract', '--wait=false')
   }
   await until(`${worker} is Ready`, 60, async () => (await nodesThatAre('Ready')).includes(worker))
 })
