@@ -19,7 +19,7 @@ import { artifacts } from './lib/artifacts.mts'
 import type { Run } from './lib/hosts.mts'
 import type { Host } from './lib/inventory.mts'
 import {
-  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, restartedStep, startedStep, tokenStep
+  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
 } from './lib/k3s.mts'
 import { createKubectl, getNodes, is, type Kubectl } from './lib/kubectl.mts'
 import { readNics } from './lib/nic.mts'
@@ -184,6 +184,7 @@ const hasNoPast = (host: Host, member: Host, holders: Host[]): Step => ({
   change: async () => {
     await areHealthy(holders)
     await capture(member, `k3s kubectl delete node ${host.name} --timeout=60s`, { timeout: 90 })
+    await capture(host, removeOldNetwork)
   }
 })
 

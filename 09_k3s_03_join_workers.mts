@@ -16,14 +16,14 @@ import { join } from 'node:path'
 import { artifacts } from './lib/artifacts.mts'
 import type { Host } from './lib/inventory.mts'
 import {
-  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, restartedStep, startedStep, tokenStep
+  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
 } from './lib/k3s.mts'
 import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } from './lib/kubectl.mts'
 import { readNics } from './lib/nic.mts'
 import { podMatrix } from './lib/podnet.mts'
 import { operate, type Script } from './lib/script.mts'
 import type { Settings } from './lib/settings.mts'
-import { run as ssh } from './lib/ssh.mts'
+import { capture, run as ssh } from './lib/ssh.mts'
 import type { Step } from './lib/step.mts'
 import { clusterTokens } from './lib/tokens.mts'
 
@@ -94,7 +94,10 @@ const hasNoPast = (host: Host, kubectl: Kubectl, nodes: Nodes): Step => ({
     const { exitCode } = await ssh(host, 'test -f /etc/rancher/node/password')
     return exitCode === 0 ? '' : 'its node password is gone: its Node is deleted, to register anew'
   },
-  change: async () => void (await kubectl(['delete', 'node', host.name, '--timeout=60s'])),
+  change: async () => {
+    await kubectl(['delete', 'node', host.name, '--timeout=60s'])
+    await capture(host, removeOldNetwork)
+  },
   within: 5
 })
 

@@ -105,6 +105,9 @@ mv ${path}.new ${path}`
   }
 }
 
+/** A node that registers anew gets another pod network: a bridge that kept the old one would swallow its packets. */
+export const removeOldNetwork = 'for link in cni0 flannel.1; do ip link delete "$link" 2>/dev/null || true; done'
+
 /** The step that K3s was started, and starts at boot. Whether it is ready is another step's question. */
 export const startedStep = (host: Host): Step => {
   const unit = unitOf(host)

@@ -46,7 +46,8 @@ export const manifestStep = (kubectl: Kubectl, name: string, manifest: string): 
       throw error
     }
   },
-  change: async () => void (await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest))
+  change: async () => void (await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest)),
+  within: 30 // an object whose status is just changing can differ from itself
 })
 
 /** What the scripts read of a Kubernetes Node. */

@@ -47,7 +47,7 @@ test('a server that dies while workers join stops none of them', async () => {
 
 // What a run of ours leaves on a node would be a bash that reads its script from a pipe.
 const leftovers = async (): Promise<string[]> =>
-  Promise.all(everyNode.map((node) => on(node, `pgrep -af 'timeout --kill-after|bash -s' || true`)))
+  Promise.all(everyNode.map((node) => on(node, `pgrep -af 'timeout [-]-kill-after|bash [-]s' || true`)))
 
 test('killed at three moments, and resumed each time', async () => {
   await reset()
