@@ -60,19 +60,24 @@ export const joinWorkers: Script = {
     const matrix = remembered(() => podMatrix(kubectl, run.chosen.filter(run.stands)))
     await run.on(hosts, (host) => [{
       name: 'has a pod network to every node',
-      check: async () => (await matrix()).get(host.name) ?? '',
+      check: async () => (await matrix.get()).get(host.name) ?? '',
       within: 60,
       hint: 'is 8472/udp open between the private addresses, in the firewall of the hosting network too?'
     }])
   }
 }
 
-// What all hosts ask for at once is fetched once, and again a second later.
-const remembered = <Value,>(fetch: () => Promise<Value>): (() => Promise<Value>) => {
+type Remembered<Value> = { get: () => Promise<Value>; forget: () => void }
+
+// What all hosts ask for at once is fetched once, and again a second later or after a change.
+const remembered = <Value,>(fetch: () => Promise<Value>): Remembered<Value> => {
   let fetched: { at: number; value: Promise<Value> } | undefined
-  return () => {
-    if (fetched === undefined || Date.now() - fetched.at > 1000) fetched = { at: Date.now(), value: fetch() }
-    return fetched.value
+  return {
+    get: () => {
+      if (fetched === undefined || Date.now() - fetched.at > 1000) fetched = { at: Date.now(), value: fetch() }
+      return fetched.value
+    },
+    forget: () => (fetched = undefined)
   }
 }
 
@@ -84,27 +89,27 @@ const firstThatHolds = async (servers: Host[]): Promise<Host | undefined> => {
   return undefined
 }
 
-type Nodes = () => Promise<Map<string, Node>>
+type Nodes = Remembered<Map<string, Node>>
 
 // K3s refuses a node that has lost its password file but is still registered (k3s#6054).
 const hasNoPast = (host: Host, kubectl: Kubectl, nodes: Nodes): Step => ({
   name: 'is not registered from an earlier life',
   check: async () => {
-    if (!(await nodes()).has(host.name)) return ''
+    if (!(await nodes.get()).has(host.name)) return ''
     const { exitCode } = await ssh(host, 'test -f /etc/rancher/node/password')
     return exitCode === 0 ? '' : 'its node password is gone: its Node is deleted, to register anew'
   },
   change: async () => {
     await kubectl(['delete', 'node', host.name, '--timeout=60s'])
+    nodes.forget()
     await capture(host, removeOldNetwork)
-  },
-  within: 5
+  }
 })
 
 const isReady = (host: Host, nodes: Nodes): Step => ({
   name: 'is Ready',
   check: async () => {
-    const node = (await nodes()).get(host.name)
+    const node = (await nodes.get()).get(host.name)
     if (!node) return 'has not registered'
     return is(node, 'Ready') ? '' : (node.status.conditions?.find(({ type }) => type === 'Ready')?.message ?? 'is not')
   },
@@ -127,18 +132,20 @@ const isOurs = (taint: string): boolean => /^(keybuzz\.io\/pool|CriticalAddonsOn
 const isInPool = (host: Host, settings: Settings, kubectl: Kubectl, nodes: Nodes): Step[] => {
   const wanted = taintsOf(host, settings)
   const found = async (): Promise<string[]> => {
-    const taints = (await nodes()).get(host.name)?.spec.taints ?? []
+    const taints = (await nodes.get()).get(host.name)?.spec.taints ?? []
     return taints.map(({ key, value, effect }) => `${key}${value ? `=${value}` : ''}:${effect}`).filter(isOurs)
   }
   return [
     {
       name: `is in the pool ${host.pool}`,
       check: async () => {
-        const label = (await nodes()).get(host.name)?.metadata.labels?.[pool]
+        const label = (await nodes.get()).get(host.name)?.metadata.labels?.[pool]
         return label === host.pool ? '' : `is in ${label ?? 'none'}`
       },
-      change: async () => void (await kubectl(['label', 'node', host.name, '--overwrite', `${pool}=${host.pool}`])),
-      within: 5
+      change: async () => {
+        await kubectl(['label', 'node', host.name, '--overwrite', `${pool}=${host.pool}`])
+        nodes.forget()
+      }
     },
     {
       name: wanted.length > 0 ? `keeps off others (${wanted.join(', ')})` : 'is open to all pods',
@@ -150,8 +157,8 @@ const isInPool = (host: Host, settings: Settings, kubectl: Kubectl, nodes: Nodes
       change: async () => {
         const surplus = (await found()).filter((taint) => !wanted.includes(taint)).map((taint) => `${taint}-`)
         await kubectl(['taint', 'node', host.name, '--overwrite', ...surplus, ...wanted])
-      },
-      within: 5
+        nodes.forget()
+      }
     }
   ]
 }
@@ -161,7 +168,7 @@ const tunnelsPrivately = (host: Host, nic: string, nodes: Nodes): Step[] => [
   {
     name: `has its tunnel on ${host.address}`,
     check: async () => {
-      const address = (await nodes()).get(host.name)?.metadata.annotations?.['flannel.alpha.coreos.com/public-ip']
+      const address = (await nodes.get()).get(host.name)?.metadata.annotations?.['flannel.alpha.coreos.com/public-ip']
       return address === host.address ? '' : `flannel's public-ip is ${address ?? 'not set'}`
     },
     within: 30

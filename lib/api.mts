@@ -29,7 +29,7 @@ export const missingNames = async (host: Host, { settings: { load_balancers: { a
 
 const subjectNames = (address: string): Promise<string[]> =>
   new Promise((resolve, reject) => {
-    const socket = connect({ host: address, port: 6443, rejectUnauthorized: false, timeout: 5000 }, () => {
+    const socket = connect({ host: address, port: 6443, rejectUnauthorized: false, timeout: 2000 }, () => {
       const { subjectaltname = '' } = socket.getPeerCertificate()
       socket.destroy()
       resolve(subjectaltname.split(', ').map((name) => name.replace(/^(DNS|IP Address):/, '')))
