@@ -52,19 +52,20 @@ export const installControlPlane: Script = {
 
     // Members first, all at once: after a power failure no one of them is ready before another one runs.
     const first = holders[0] ?? servers[0]!
-    const known = async (host: Host, from: Host | undefined): Promise<Known> => ({
-      nic: nics.get(host.name) ?? '', audit, tokens: await clusterTokens(run, { from })
-    })
-    await run.on(holders, async (host) => [
+    const nic = ({ name }: Host): string => nics.get(name) ?? ''
+    const tokens = await clusterTokens(run, { from: holders[0] })
+    await run.on(holders, (host) => [
       keepsItsNetworks(run),
-      ...isConfigured(host, run, await known(host, first)),
+      ...isConfigured(host, run, { nic: nic(host), tokens, audit }),
       joins(`server: ${apiUrl(settings)}`),
       startedStep(host)
     ])
     await run.on(servers.filter((host) => !holders.includes(host)), async (host) => {
       const starts = host === first
+      // Once the first server runs, its tokens have the hash of the CA that it has made.
+      const secured = starts ? tokens : await clusterTokens(run, { from: first })
       return [
-        ...isConfigured(host, run, await known(host, starts ? undefined : first)),
+        ...isConfigured(host, run, { nic: nic(host), tokens: secured, audit }),
         joins(starts ? 'cluster-init: true' : `server: ${apiUrl(settings)}`),
         ...(starts ? [] : [hasNoPast(host, first, holders), reachesApi(run)]),
         startedStep(host),

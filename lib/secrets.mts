@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -83,8 +83,9 @@ export const keptSecret = async (name: string): Promise<Secret | undefined> => {
 export const keepSecret = async (name: string, secret: Secret): Promise<void> => {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, name)
-  await writeFile(`${path}.new`, `${secret.reveal()}\n`, { mode: 0o600 })
-  await rename(`${path}.new`, path)
+  const part = `${path}.${randomUUID()}`
+  await writeFile(part, `${secret.reveal()}\n`, { mode: 0o600 })
+  await rename(part, path)
 }
 
 /** A new random secret of 64 hexadecimal digits: K3s misreads tokens with other signs (k3s-io/k3s#7313). */

@@ -42,6 +42,12 @@ test('a kept secret is the same the next time, and nobody else can read it', asy
   assert.is(readFileSync(join(home, '.keybuzz/secrets/token'), 'utf8'), `${secret.reveal()}\n`)
 })
 
+test('a secret that is kept twice at once is kept', async () => {
+  const secret = newSecret()
+  await Promise.all([1, 2, 3, 4].map(() => keepSecret('twice', secret)))
+  assert.is((await keptSecret('twice'))!.reveal(), secret.reveal())
+})
+
 test('a given secret comes from the file first, then from the environment', async () => {
   const file = join(home, 'given')
   writeFileSync(file, 'from-file\n')
