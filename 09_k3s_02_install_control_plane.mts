@@ -52,6 +52,9 @@ export const installControlPlane: Script = {
 
     // Members first, all at once: after a power failure no one of them is ready before another one runs.
     const first = holders[0] ?? servers[0]!
+    // Every other server that is a member, or may be one and does not answer.
+    const others = (host: Host): Host[] =>
+      servers.filter((other) => other !== host && (holders.includes(other) || !clusters.has(other.name)))
     const nic = ({ name }: Host): string => nics.get(name) ?? ''
     const tokens = await clusterTokens(run, { from: holders[0] })
     await run.on(holders, (host) => [
@@ -67,7 +70,7 @@ export const installControlPlane: Script = {
       return [
         ...isConfigured(host, run, { nic: nic(host), tokens: secured, audit }),
         joins(starts ? 'cluster-init: true' : `server: ${apiUrl(settings)}`),
-        ...(starts ? [] : [hasNoPast(host, first, holders), reachesApi(run)]),
+        ...(starts ? [] : [hasNoPast(host, first, others(host)), reachesApi(run)]),
         startedStep(host),
         isVoter(host),
         // From here on a server that loses its data joins the others again instead of starting a second cluster.
@@ -99,6 +102,7 @@ if [[ -d db/etcd/member/wal ]]; then sha256sum tls/server-ca.crt 2>/dev/null || 
 // A second cluster beside the first would be found only when data is missing. So nothing is started on a guess.
 const isOneCluster = (servers: Host[], clusters: Map<string, string>): Step => ({
   name: 'is one cluster, or none yet',
+  always: true,
   check: async () => {
     const silent = servers.filter(({ name }) => !clusters.has(name)).map(({ name }) => name)
     const found = new Set([...clusters.values()].filter((hash) => hash !== '' && hash !== 'unfinished'))
@@ -156,6 +160,7 @@ const isConfigured = (host: Host, { settings, servers }: Run, { nic, tokens, aud
 // All addresses in a cluster come from these, so they are chosen once; K3s refuses servers that differ.
 const keepsItsNetworks = ({ settings: { network } }: Run): Step => ({
   name: 'keeps the networks that the cluster was made with',
+  always: true,
   check: `cd /etc/rancher/k3s; if [[ ! -f config.yaml ]]; then exit; fi
 while read -r key wanted; do
   is=$(sed -n "s/^$key: //p" config.yaml)
@@ -175,7 +180,7 @@ const joins = (how: string): Step => ({
   name: how.startsWith('server') ? 'is told to join the others' : 'is told to start the cluster'
 })
 
-const hasNoPast = (host: Host, member: Host, holders: Host[]): Step => ({
+const hasNoPast = (host: Host, member: Host, others: Host[]): Step => ({
   name: 'is no member without data',
   check: async () => {
     const node = await capture(member, `k3s kubectl get node ${host.name} --ignore-not-found -o name`)
@@ -183,7 +188,7 @@ const hasNoPast = (host: Host, member: Host, holders: Host[]): Step => ({
   },
   // K3s removes the etcd member with the Node (k3s#10462). With another voter down that could cost the quorum.
   change: async () => {
-    await areHealthy(holders)
+    await areHealthy(others)
     await capture(member, `k3s kubectl delete node ${host.name} --timeout=60s`, { timeout: 90 })
     await capture(host, removeOldNetwork)
   }

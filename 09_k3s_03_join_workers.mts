@@ -22,10 +22,11 @@ import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } fr
 import { readNics } from './lib/nic.mts'
 import { podMatrix } from './lib/podnet.mts'
 import { operate, type Script } from './lib/script.mts'
+import { newSecret } from './lib/secrets.mts'
 import type { Settings } from './lib/settings.mts'
 import { capture, run as ssh } from './lib/ssh.mts'
 import type { Step } from './lib/step.mts'
-import { clusterTokens } from './lib/tokens.mts'
+import { runningTokens } from './lib/tokens.mts'
 
 export const joinWorkers: Script = {
   id: '09_k3s_03',
@@ -39,10 +40,13 @@ export const joinWorkers: Script = {
     const manifest = await readFile(join(import.meta.dirname, 'manifests/03_netcheck/netcheck.yaml'), 'utf8')
 
     const nics = await readNics(run, run.chosen)
-    const tokens = await clusterTokens(run, { from: await firstThatHolds(servers) })
+    const tokens = await runningTokens(servers)
+    const noServer = tokens ? '' : 'no server that answers has the tokens of a cluster: run 09_k3s_02 first'
+    await run.once([{ name: 'has a server to join', check: async () => noServer }])
+    if (!run.stands('cluster')) return
     await run.on(agents, (host) => [
       ...releaseSteps(host, settings, release),
-      tokenStep('/etc/rancher/k3s/token', tokens.agent),
+      tokenStep('/etc/rancher/k3s/token', tokens?.agent ?? newSecret()),
       ...configSteps(host, settings, {
         server: apiUrl(settings),
         ...nodeConfig(host, settings, nics.get(host.name) ?? '')
@@ -79,14 +83,6 @@ const remembered = <Value,>(fetch: () => Promise<Value>): Remembered<Value> => {
     },
     forget: () => (fetched = undefined)
   }
-}
-
-const firstThatHolds = async (servers: Host[]): Promise<Host | undefined> => {
-  for (const server of servers) {
-    const answer = await ssh(server, 'test -f /var/lib/rancher/k3s/server/token').catch(() => undefined)
-    if (answer?.exitCode === 0) return server
-  }
-  return undefined
 }
 
 type Nodes = Remembered<Map<string, Node>>
@@ -155,8 +151,10 @@ const isInPool = (host: Host, settings: Settings, kubectl: Kubectl, nodes: Nodes
         return [...lacks, ...has.filter((taint) => !wanted.includes(taint)).map((taint) => `has the taint ${taint}`)].join('\n')
       },
       change: async () => {
-        const surplus = (await found()).filter((taint) => !wanted.includes(taint)).map((taint) => `${taint}-`)
-        await kubectl(['taint', 'node', host.name, '--overwrite', ...surplus, ...wanted])
+        // kubectl refuses to remove and to set the same key and effect in one command; --overwrite replaces the value.
+        const slot = (taint: string): string => taint.replace(/=[^:]*/, '')
+        const surplus = (await found()).filter((taint) => !wanted.some((one) => slot(one) === slot(taint)))
+        await kubectl(['taint', 'node', host.name, '--overwrite', ...surplus.map((taint) => `${taint}-`), ...wanted])
         nodes.forget()
       }
     }

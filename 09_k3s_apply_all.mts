@@ -27,10 +27,16 @@ const indexOf = (flag: string, value: string): number => {
 }
 
 const choose = ({ from, to, only }: Record<string, string | undefined>): Script[] => {
-  if (only !== undefined) return only.split(',').map((value) => scripts[indexOf('--only', value)]!)
   const first = from === undefined ? 0 : indexOf('--from', from)
   const last = to === undefined ? scripts.length - 1 : indexOf('--to', to)
-  return scripts.slice(first, last + 1)
+  if (only === undefined && first <= last) return scripts.slice(first, last + 1)
+  if (only !== undefined && from === undefined && to === undefined) {
+    const wanted = only.split(',').map((value) => indexOf('--only', value))
+    return scripts.filter((_, index) => wanted.includes(index))
+  }
+  const what = only === undefined ? '--from, --to' : '--only'
+  const expected = only === undefined ? 'the first one before the last one' : 'it without --from and --to'
+  throw new UsageError([{ file: 'command line', what, expected, remedy: 'Correct it.' }])
 }
 
 if (import.meta.main) {

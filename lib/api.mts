@@ -83,7 +83,7 @@ export const kubeconfigStep = (settings: Settings, read: () => Promise<string>):
 
 const readKubeconfig = async (): Promise<Kubeconfig | undefined> => {
   try {
-    return parse(await readFile(kubeconfig, 'utf8')) as Kubeconfig
+    return (parse(await readFile(kubeconfig, 'utf8')) ?? {}) as Kubeconfig
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
     throw error

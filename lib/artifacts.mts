@@ -28,7 +28,7 @@ export type ArtifactOptions = {
 /** The names that K3s gives the files of a release (K: install.sh). */
 type Names = { k3s: string; images: string; sums: string }
 
-const ARCHITECTURES: Record<string, string> = { x64: 'amd64', arm64: 'arm64' }
+const ARCHITECTURES: Record<string, string> = { x64: 'amd64' }
 
 const namesFor = (arch: string): Names => ({
   k3s: arch === 'amd64' ? 'k3s' : `k3s-${arch}`,
@@ -191,7 +191,7 @@ export const artifacts = async (
 ): Promise<Release> => {
   const { dir, cache = join(homedir(), '.keybuzz', 'cache') } = options
   const arch = ARCHITECTURES[process.arch]
-  if (arch === undefined) throw new Error(`K3s has no release for ${process.arch}: use a bastion with amd64 or arm64.`)
+  if (arch === undefined) throw new Error(`K3s has no release for ${process.arch}: use a bastion with amd64, as the nodes are.`)
   const given = dir || k3s.artifacts
   const folder = given ? resolve(given) : join(cache, k3s.version)
   const target = { folder, names: namesFor(arch), version: k3s.version, memory: join(cache, 'verified.json') }

@@ -134,7 +134,7 @@ bash /run/keybuzz-ufw/rollback
 
 const applyAndConfirm = async (host: Host, found: Difference): Promise<void> => {
   const commands = changeCommands(found)
-  const result = await run(host, changeScript(commands, PATIENCE + commands.length), { timeout: PATIENCE })
+  const result = await run(host, changeScript(commands, PATIENCE + commands.length), { timeout: PATIENCE + commands.length })
   if (result.exitCode !== 0) throw new Error(`${lastWords(result)}\n${await takeBack(host)}`)
   const problem = await confirm(host)
   if (problem === undefined) return

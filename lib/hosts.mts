@@ -148,7 +148,7 @@ const plan = async (
     } else if (!finding.failed && step.change !== undefined) {
       if (!stopped) outcome({ step: step.name, result: 'pending', words: finding.words })
       pending = true
-    } else if (pending) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
+    } else if (pending && !step.always) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
     else {
       outcome(failedOutcome(step, finding.words))
       stopped = true

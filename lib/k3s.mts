@@ -27,8 +27,9 @@ export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Re
 // Kubernetes goes up one minor at a time, and etcd's data cannot go back.
 const mayBecome = (version: string): Step => ({
   name: `may go to ${version}`,
+  always: true,
   check: `if [[ ! -x /usr/local/bin/k3s ]]; then exit; fi
-is=$(/usr/local/bin/k3s --version | awk 'NR == 1 {print $3}')
+is=$(/usr/local/bin/k3s --version | awk 'NR == 1 {print $3}') || exit 0 # a binary that does not run is none
 minor() { cut -d. -f2 <<<"$1"; }
 if [[ $is != '${version}' && $(printf '%s\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
   echo "is $is, which is newer"
@@ -69,8 +70,12 @@ export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) 
     ...(k3s.kube_reserved === '' ? [] : [`kube-reserved=${k3s.kube_reserved}`]),
     ...k3s.kubelet_args
   ],
-  // NodePorts are answered before the firewall is asked: keep them off the public address.
-  'kube-proxy-arg': [`nodeport-addresses=${network.private_cidr}`]
+  'kube-proxy-arg': [
+    // NodePorts are answered before the firewall is asked: keep them off the public address.
+    `nodeport-addresses=${network.private_cidr}`,
+    // 01 sets nf_conntrack_max. Without this K3s sets it anew at each start, to 32768 for each CPU.
+    'conntrack-max-per-core=0'
+  ]
 })
 
 /** The steps that a host has its K3s configuration and unit; the caller has put tokens and audit policy there. */

@@ -42,7 +42,7 @@ ${force ? `rm -rf ${folder}` : ''}
 if mkdir ${folder} 2>/dev/null; then
   printf '%s\\n' '${me}' '${processOf(process.pid)}' "$(date -u +%FT%TZ)" '${script}' '${id}' > ${folder}/holder
 else
-  cat ${folder}/holder 2>/dev/null || echo 'somebody'
+  { grep -q . ${folder}/holder && cat ${folder}/holder; } 2>/dev/null || echo 'somebody'
 fi`
 
 const settle = async (server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {

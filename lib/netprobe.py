@@ -41,10 +41,17 @@ def end_listener(channel, patience):
             pass  # none is there, or it has ended
 
 
+def k3s_is_installed():
+    wants = '/etc/systemd/system/multi-user.target.wants'
+    return any(os.path.lexists(f'{wants}/{unit}.service') for unit in ('k3s', 'k3s-agent'))
+
+
 def listen(arguments):
     end_listener(channel_of(arguments), arguments['patience'])
     selector = selectors.DefaultSelector()
     held, busy, failed = [], [], {}
+    if k3s_is_installed():  # its own listeners are the answer; ours would be in the way of one that is just starting
+        arguments = {**arguments, 'tcp': [], 'udp': []}
     for protocol, kind in (('tcp', socket.SOCK_STREAM), ('udp', socket.SOCK_DGRAM)):
         for port in arguments[protocol]:
             name = f'{port}/{protocol}'

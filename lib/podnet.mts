@@ -40,6 +40,7 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
     if (!pod) return [name, 'its netcheck pod is not ready']
     const missing = lacking.map((other) => `no netcheck pod is ready on ${other}`)
     const said = await kubectl(['-n', namespace, 'exec', pod.metadata.name, '--', 'sh', '-c', ask(peers, service)])
+      .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
     return [name, [...missing, said.trim()].filter(Boolean).join('\n')]
   })
   return new Map(await Promise.all(answers))

@@ -96,6 +96,7 @@ const chooseHosts = (hosts: Host[], names: string | undefined): Host[] => {
       ...fault('--hosts', `one of ${all.join(', ')}`, closest(name, all) ? `Did you mean ${closest(name, all)}?` : 'Correct it.'),
       value: name
     }))
+  if (chosen.length === 0) faults.push({ ...fault('--hosts', `one of ${all.join(', ')}`, 'Name a host.'), value: names })
   if (faults.length > 0) throw new UsageError(faults)
   return hosts.filter(({ name }) => chosen.includes(name))
 }
@@ -202,7 +203,7 @@ const perform = async (operation: Operation): Promise<number> => {
       if (hasFailures(section)) break
     }
   } finally {
-    await release()
+    await release().catch(() => report.note('The lock could not be given back; the next run on this bastion takes it over.'))
   }
   const left = scripts.slice(applied.length).map(({ id }) => id)
   if (left.length > 0) report.say(`Not run, because ${applied.at(-1)?.id} failed: ${left.join(', ')}. Run it again once that is mended.`)

@@ -17,6 +17,8 @@ export type Step = {
   timeout?: number
   /** It may stop holding when an earlier step of the list is changed, such as "runs what is configured". */
   follows?: boolean
+  /** Told as failed in a plan too, whatever is pending: an apply would refuse. */
+  always?: boolean
   /** What to do when it fails. */
   hint?: string
 }
@@ -44,9 +46,9 @@ export type Batch = {
 /** The script that runs many checks, and perhaps one change before them, in a single ssh command. */
 export const batchScript = ({ steps, change, changed = change !== undefined, waiting }: Batch): string => {
   const functions = steps.map((step, index) => `check_${index}() {\nset -euo pipefail\n${step.check}\n}`)
-  const calls = steps.map((step, index) => `find ${index} ${waiting ? waitFor(step, changed && index === 0) : 0}`)
+  const calls = steps.map((step, index) => `look_at ${index} ${waiting ? waitFor(step, changed && index === 0) : 0}`)
   return `${functions.join('\n')}
-find() {
+look_at() {
   local words code end=$((SECONDS + $2))
   printf '${mark}' >&2
   while :; do

@@ -28,8 +28,11 @@ const runFile = (file: string): Promise<{ passed: number; failed: number }> =>
   })
 
 const wanted = process.argv.slice(2)
-const files = wanted.flatMap((suite) => suites[suite] ?? [])
-if (files.length === 0) throw new Error(`no test files for ${wanted.join(' ')}; the suites are ${Object.keys(suites).join(', ')}`)
+const files = wanted.flatMap((suite) => {
+  if (!suites[suite]?.length) throw new Error(`no test files for ${suite}; the suites are ${Object.keys(suites).join(', ')}`)
+  return suites[suite]
+})
+if (files.length === 0) throw new Error(`name a suite: ${Object.keys(suites).join(', ')}`)
 
 const results: { file: string; seconds: number; passed: number; failed: number }[] = []
 for (const file of files) {

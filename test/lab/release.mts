@@ -48,7 +48,7 @@ const versionOf = async (): Promise<string> => {
 }
 
 const reachable = async (url: string): Promise<boolean> =>
-  fetch(url, { method: 'HEAD', signal: AbortSignal.timeout(10_000) }).then(() => true, () => false)
+  fetch(url, { method: 'HEAD', signal: AbortSignal.timeout(10_000) }).then(({ ok }) => ok, () => false)
 
 /** The release that settings.yaml names, downloaded and verified as the scripts do it, where it is in reach. */
 const download = async (say: (text: string) => void): Promise<string | undefined> => {

@@ -47,7 +47,8 @@ test('pools, taints and tunnels are as the inventory says', async () => {
   assert.is(pools, 'control-plane control-plane control-plane general general heavy observability reserve')
   const tunnels = await kubectl('get', 'nodes', '-o', 'jsonpath={range .items[*]}{.metadata.annotations.flannel\\.alpha\\.coreos\\.com/public-ip}{" "}{end}')
   assert.is(tunnels, '10.0.0.100 10.0.0.101 10.0.0.102 10.0.0.110 10.0.0.111 10.0.0.112 10.0.0.113 10.0.0.114')
-  assert.match(await kubectl('get', 'node', 'k3s-worker-03', '-o', 'jsonpath={.spec.taints}'), /"key":"keybuzz.io\/pool".*"value":"heavy"|"effect":"NoSchedule"/)
+  const taints = await kubectl('get', 'node', 'k3s-worker-03', '-o', 'jsonpath={range .spec.taints[*]}{.key}={.value}:{.effect} {end}')
+  assert.is(taints, 'keybuzz.io/pool=heavy:NoSchedule')
 })
 
 test('secrets are kept by the bastion alone, and are in no log', async () => {
@@ -55,8 +56,8 @@ test('secrets are kept by the bastion alone, and are in no log', async () => {
 for secret in ~/.keybuzz/secrets/*; do
   value=$(<$secret); grep -rlF "\${value##*:}" ~/.keybuzz/logs && echo leaked
 done; true`])
-  assert.is(stdout.trim(), `600 /root/.keybuzz/secrets/k3s-agent-token
-600 /root/.keybuzz/secrets/k3s-server-token
+  assert.is(stdout.trim(), `600 /root/.keybuzz/secrets/prod-k3s-agent-token
+600 /root/.keybuzz/secrets/prod-k3s-server-token
 600 /root/.kube/config
 700 /root/.keybuzz/logs`)
   assert.match(await kubectl('config', 'view', '-o', 'jsonpath={.contexts[*].name} {.clusters[*].cluster.server}'), /^keybuzz-prod https:\/\/10\.0\.0\.10:6443$/)
