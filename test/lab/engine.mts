@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { access } from 'node:fs/promises'
+import { access, readFile, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getContainerRuntimeClient, type ContainerRuntimeClient } from 'testcontainers'
 import { $ } from 'zx'
@@ -14,6 +14,17 @@ const log = '/var/log/dockerd.log'
 const reach = async (): Promise<Engine | undefined> => getContainerRuntimeClient().catch(() => undefined)
 
 const exists = async (file: string): Promise<boolean> => access(file).then(() => true, () => false)
+
+const pidFiles = { '/run/docker.pid': 'dockerd', '/run/docker/containerd/containerd.pid': 'containerd' }
+
+// An engine that was killed leaves its numbers behind. Where another process has one by now, the next does not start.
+const forgetDeadEngine = async (): Promise<void> => {
+  for (const [file, name] of Object.entries(pidFiles)) {
+    const pid = (await readFile(file, 'utf8').catch(() => '')).trim()
+    const runs = (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim()
+    if (runs !== name) await rm(file, { force: true })
+  }
+}
 
 /** The Docker engine. Where none answers it is installed and started, or the error says what to do. */
 export const engine = async (progress: Progress): Promise<Engine> => {
@@ -43,6 +54,7 @@ export const engine = async (progress: Progress): Promise<Engine> => {
     if (await exists('/run/systemd/system')) await $({ quiet: true })`systemctl start docker`
     else {
       progress.note(`Starting dockerd, which goes on after this command (log: ${log})`)
+      await forgetDeadEngine()
       const output = openSync(log, 'a')
       spawn('dockerd', [], { detached: true, stdio: ['ignore', output, output] }).unref()
       closeSync(output)
