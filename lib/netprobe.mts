@@ -6,6 +6,8 @@ import { capture } from './ssh.mts'
 
 /** What a host says once it listens. */
 export type Ready = {
+  /** K3s is installed there: nothing else listens on its ports, also while it is down. */
+  k3s: boolean
   /** Ports on which the probe listens, such as 6443/tcp. */
   held: string[]
   /** Ports on which something listened already. */
@@ -27,6 +29,8 @@ export type Target = {
   /** Seconds to try for. */
   seconds: number
   expected: 'open' | 'closed'
+  /** A refusal is as good as an answer: the packets came through, and that K3s is down is another script's concern. */
+  mayRefuse: boolean
 }
 
 /** A target and what became of it: open, or why not. */
@@ -63,8 +67,8 @@ const PATIENCE = 5
  */
 export const targetsOf = (host: Host, ready: Map<Host, Ready>, { mtu }: Settings['network']): Target[] => {
   const own = ready.get(host)
-  return [...ready].filter(([other]) => other.name !== host.name).flatMap(([other, { held, overlay }]) => {
-    const inside = { host: other.name, address: other.address, size: 0, seconds: 2, expected: 'open' } as const
+  return [...ready].filter(([other]) => other.name !== host.name).flatMap(([other, { k3s, held, overlay }]) => {
+    const inside = { host: other.name, address: other.address, size: 0, seconds: 2, expected: 'open', mayRefuse: k3s } as const
     const needed = portsOf(other).filter((port) => host.role === 'server' || !ETCD.includes(port))
     const tcp = needed.map((port) => ({ ...inside, port, protocol: 'tcp' as const }))
     const heldHere = held.includes(`${VXLAN}/udp`)
@@ -89,12 +93,12 @@ export const targetsOf = (host: Host, ready: Map<Host, Ready>, { mtu }: Settings
  * the host that has it.
  */
 export const faultsOf = (host: Host, probed: Probed[], { mtu }: Settings['network']): [name: string, fault: string][] =>
-  probed.flatMap(({ host: other, address, port, protocol, seconds, expected, result }): [string, string][] => {
+  probed.flatMap(({ host: other, address, port, protocol, seconds, expected, mayRefuse, result }): [string, string][] => {
     if (expected === 'closed') {
       const answers = result === 'open' || result === 'only small'
       return answers ? [[other, `${port}/${protocol} on the public address ${address} answers, expected closed`]] : []
     }
-    if (result === 'open') return []
+    if (result === 'open' || (result === 'refused' && mayRefuse)) return []
     const what = protocol === 'icmp' ? 'pod network' : `${port}/${protocol}`
     const why = {
       refused: 'refused, nothing listens there',

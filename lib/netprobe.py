@@ -74,7 +74,7 @@ def listen(arguments):
     local.bind(channel_of(arguments))
     local.listen(8)
     selector.register(local, selectors.EVENT_READ, 'local')
-    print(json.dumps({'held': held, 'busy': busy, 'failed': failed, 'overlay': overlay_address()}), flush=True)
+    print(json.dumps({'k3s': k3s_is_installed(), 'held': held, 'busy': busy, 'failed': failed, 'overlay': overlay_address()}), flush=True)
     if held and os.fork() == 0:
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)

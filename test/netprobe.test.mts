@@ -22,9 +22,9 @@ const second = host('k3s-master-02', 101, 'server')
 const worker = host('k3s-worker-01', 110, 'agent')
 
 const fresh = ({ role }: Host): Ready => ({
-  held: [...portsOf({ role } as Host).map((port) => `${port}/tcp`), '8472/udp'], busy: [], failed: {}, overlay: ''
+  k3s: false, held: [...portsOf({ role } as Host).map((port) => `${port}/tcp`), '8472/udp'], busy: [], failed: {}, overlay: ''
 })
-const running = (overlay: string): Ready => ({ held: [], busy: ['10250/tcp', '8472/udp'], failed: {}, overlay })
+const running = (overlay: string): Ready => ({ k3s: true, held: [], busy: ['10250/tcp', '8472/udp'], failed: {}, overlay })
 const allFresh = new Map([first, second, worker].map((one) => [one, fresh(one)]))
 
 const short = (from: Host, ready: Map<Host, Ready>): string[] => targetsOf(from, ready, network).map(
@@ -54,6 +54,12 @@ test('an agent needs the API of a server, not its etcd', () => {
     'closed 10250/tcp 0 k3s-master-01 198.51.100.100',
     'closed 8472/udp 64 k3s-master-01 198.51.100.100'
   ])
+})
+
+test('where K3s is installed and down, a refusal proves the way as well as an answer', () => {
+  const [target] = targetsOf(first, new Map([[first, fresh(first)], [second, running('')]]), network)
+  assert.equal(faultsOf(first, [{ ...target!, result: 'refused' }], network), [])
+  assert.is(faultsOf(first, [{ ...target!, result: 'no answer' }], network).length, 1)
 })
 
 test('a host that does not listen is no target', () => {
@@ -164,7 +170,7 @@ const untilClosed = async (port: number): Promise<void> => {
 test('a listener says what it holds, answers in the background, and ends at the last goodbye', async () => {
   const [tcp, udp, line] = [await freePort(), await freePort(), channel()]
   assert.equal(await listen(line, { tcp: [tcp], udp: [udp] }), {
-    held: [`${tcp}/tcp`, `${udp}/udp`], busy: [], failed: {}, overlay: ''
+    k3s: false, held: [`${tcp}/tcp`, `${udp}/udp`], busy: [], failed: {}, overlay: ''
   })
   assert.is(await answers(tcp), true)
   const targets = [{ port: tcp, protocol: 'tcp' }, { port: udp, protocol: 'udp', size: 1422 }]
