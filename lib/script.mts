@@ -190,7 +190,8 @@ const perform = async (operation: Operation): Promise<number> => {
   const failed = plan.some(hasFailures) ? exitCodes.failed : undefined
   const changes = plan.some(hasChanges)
   if (flags.plan) return finish(failed ?? (changes ? exitCodes.changes : exitCodes.converged), plan)
-  if (!changes) return finish(failed ?? exitCodes.converged, plan)
+  // An apply waits for what is just coming up, as after a power failure; a plan does not.
+  if (!changes && !(failed !== undefined && flags.yes)) return finish(failed ?? exitCodes.converged, plan)
   if (!flags.yes && !(await agreed(plan))) return finish(failed ?? exitCodes.changes, plan)
 
   if (flags.forceUnlock) await sure()
