@@ -13,7 +13,7 @@ export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https:
 export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`
 
 /** The systemd unit of a host's role. */
-export const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-agent')
+const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-agent')
 
 const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
 

@@ -53,8 +53,8 @@ export const manifestStep = (kubectl: Kubectl, name: string, manifest: string): 
 /** What the scripts read of a Kubernetes Node. */
 export type Node = {
   metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
-  spec: { taints?: { key: string; value?: string; effect: string }[]; podCIDR?: string }
-  status: { conditions?: { type: string; status: string; message?: string }[]; nodeInfo: { kubeletVersion: string } }
+  spec: { taints?: { key: string; value?: string; effect: string }[] }
+  status: { conditions?: { type: string; status: string; message?: string }[] }
 }
 
 /** Every Node of the cluster by name. */

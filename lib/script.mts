@@ -24,7 +24,7 @@ export type Script = {
   story: (run: Run) => Promise<void>
 }
 
-export const exitCodes = { converged: 0, failed: 1, changes: 2, usage: 64, interrupted: 130 }
+const exitCodes = { converged: 0, failed: 1, changes: 2, usage: 64, interrupted: 130 }
 
 const commonFlags = {
   plan: { type: 'boolean', help: '--plan             say what would change, change nothing' },
@@ -151,7 +151,9 @@ export const operate = async (
     const name = basename(file, '.mts').replace('09_k3s_', '')
     const report = createReport(name, flags)
     for (const note of notes) report.note(note)
-    process.exitCode = await perform({ ...{ name, scripts: wanted, flags, settings, hosts, chosen, report }, signal: interrupt.signal })
+    process.exitCode = await perform({
+      name, scripts: wanted, flags, settings, hosts, chosen, report, signal: interrupt.signal
+    })
   } catch (error) {
     process.exitCode = explain(error, interrupt.signal.aborted)
   }

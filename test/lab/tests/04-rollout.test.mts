@@ -31,7 +31,7 @@ done`])
   assert.equal(await nodesThatAre('EtcdIsVoter'), masters)
   console.log(`  ${answers} answers of the API through the load balancer meanwhile, ${failures} failures`)
   // A request that meets the server that is just restarting fails; with the API gone for long, most would.
-  assert.ok(failures < answers, `${failures} of ${answers + failures} requests failed`)
+  assert.ok(failures < answers / 3, `${failures} of ${answers + failures} requests failed`)
 })
 
 test('a server is not restarted while another is down', async () => {
