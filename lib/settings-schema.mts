@@ -116,6 +116,13 @@ const kubeletRemedy = (name: string) => (Object.hasOwn(OUR_KUBELET_ARGS, name) ?
 const etcdRemedy = (name: string) =>
   OUR_ETCD_ARG.test(name) || ETCD_TLS_ARG.test(name) ? 'Delete it: K3s manages the member itself.' : undefined
 
+/** Hetzner's load balancers can do the first in TCP mode, the second in HTTP mode. */
+const CLIENT_ADDRESS = ['proxy-protocol', 'x-forwarded-for', 'none'] as const
+
+const IMAGE = /^[a-z0-9][a-z0-9.-]*(:\d+)?(\/[a-z0-9][a-z0-9._-]*)+:[\w][\w.-]{0,127}(@sha256:[0-9a-f]{64})?$/
+
+const isFolder = (value: string) => /^(\/[\w.+@-]+)+$/.test(value) && !/\/\.\.?(\/|$)/.test(value)
+
 const PACKAGE = /^[a-z0-9][a-z0-9+.-]{1,80}$/
 
 const machine = (cpus: number, memory: number, disk: number) =>
@@ -187,6 +194,36 @@ export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
     system_reserved: resources().default('cpu=200m,memory=512Mi'),
     kube_reserved: resources().default('cpu=200m,memory=512Mi'),
     server_taint: z.boolean({ error: 'true or false' }).default(true)
+  }),
+  addons: section({
+    dns_replicas: integer(2, 100, 'replicas: with one, its node takes all names along').default(3),
+    outside_name: text('a domain name such as one.one.one.one', isDomain).default('one.one.one.one'),
+    metrics_replicas: integer(2, 10, 'replicas').default(2),
+    volumes: section({
+      path: text('the absolute path of a folder on the workers, not /', isFolder)
+        .default('/var/lib/rancher/k3s/storage'),
+      mounted: z.boolean({ error: 'true or false' }).default(false)
+    })
+  }),
+  ingress: section({
+    image: text('an image with a tag, such as docker.io/nginx/nginx-ingress:5.5.4', (value) => IMAGE.test(value))
+      .default('docker.io/nginx/nginx-ingress:5.5.4'),
+    client_address: z.enum(CLIENT_ADDRESS, { error: `one of ${CLIENT_ADDRESS.join(', ')}` }).default('x-forwarded-for'),
+    certificate: text("the absolute path of a PEM file on the bastion, or ''", (value) => /^(\/[\w./+@-]*)?$/.test(value))
+      .default(''),
+    health_check: section({
+      path: text('a path such as /healthz', (value) => /^\/[\w./~-]{1,200}$/.test(value)).default('/healthz'),
+      host: text("a domain name, or '' for none", (value) => value === '' || isDomain(value)).default(''),
+      interval: integer(1, 60, 'seconds').default(15),
+      timeout: integer(1, 60, 'seconds').default(10),
+      retries: integer(1, 10, 'failures in a row').default(3)
+    })
+  }),
+  capacity: section({
+    lost_workers: integer(0, 100, 'workers').default(1),
+    pods: integer(1, 100_000, 'pods').default(1000),
+    cpus: number(0.1, 100_000, 'CPUs').default(24),
+    memory: number(0.1, 1_000_000, 'GiB').default(48)
   }),
   snapshots: section({
     schedule: text("five cron fields such as '0 */6 * * *', or @hourly, @daily, @weekly", isSchedule)
