@@ -2,7 +2,7 @@ import pMap from 'p-map'
 import type { Host } from './inventory.mts'
 import type { Settings } from './settings.mts'
 import { capture, run as ssh, lastWords, Unreachable } from './ssh.mts'
-import { batchFindings, batchScript, batchTimeout, holds, type Finding, type Step } from './step.mts'
+import { batchFindings, batchScript, batchTimeout, findingOf, holds, type Finding, type Step } from './step.mts'
 
 /** What became of a step: pending and unknown only in a plan, changed only in an apply. */
 export type Outcome = {
@@ -11,6 +11,8 @@ export type Outcome = {
   /** What differed, or why it failed. */
   words?: string
   hint?: string
+  /** What the check read, in words. */
+  evidence?: string
 }
 
 /** Where outcomes go as they come. `target` is a host's name, or "cluster". */
@@ -21,9 +23,12 @@ export type Listener = {
   note: (line: string) => void
 }
 
-/** One pass of a script over the hosts: a plan, or an apply. The scripts' stories are told with it. */
+/**
+ * One pass of a script over the hosts. The scripts' stories are told with it. A plan and a validation change nothing:
+ * a plan says what would be changed, to a validation that has failed.
+ */
 export type Run = {
-  mode: 'plan' | 'apply'
+  mode: 'plan' | 'apply' | 'validate'
   /** Every K3s host of the inventory, also those that --hosts leaves out. */
   hosts: Host[]
   /** The hosts that --hosts chose, all by default. Steps are taken on these only. */
@@ -47,13 +52,15 @@ export type Run = {
 }
 
 type RunContext = Pick<Run, 'mode' | 'hosts' | 'chosen' | 'settings' | 'flags' | 'signal'> & {
+  /** The script that is run, which a validation names as the remedy. */
+  script: string
   listener: Listener
   /** True where an earlier script of the same plan has changes to make. */
   pending: boolean
 }
 
 /** Starts a pass. See Run. */
-export const createRun = ({ mode, hosts, settings, flags, chosen, signal, listener, pending }: RunContext): Run => {
+export const createRun = ({ mode, script, hosts, settings, flags, chosen, signal, listener, pending }: RunContext): Run => {
   const failed = new Set<string>()
   const changing = new Set<string>()
   let anyPending = pending
@@ -71,6 +78,7 @@ export const createRun = ({ mode, hosts, settings, flags, chosen, signal, listen
     try {
       const begins = (doing: string): void => listener.begins(target, doing)
       if (mode === 'plan') await plan(host, await steps(), { dependent, isChanging: () => changing.has(target), begins, outcome })
+      else if (mode === 'validate') await validate(host, await steps(), { script, begins, outcome })
       else await apply(host, await steps(), { begins, outcome })
     } catch (error) {
       if (isAbort(error)) throw error
@@ -139,20 +147,36 @@ const plan = async (
   begins('is looked at')
   let pending = dependent
   let stopped = false
-  const findings = await look(host, steps, { waiting: false })
-  for (const [index, step] of steps.entries()) {
-    const finding = findings[index] ?? { words: 'the check ended early', failed: true }
+  const reading = steps.filter(({ trial }) => !trial)
+  const findings = await look(host, reading, { waiting: false })
+  for (const [index, step] of reading.entries()) {
+    const finding = findings[index] ?? endedEarly
     if (holds(finding)) {
       const follows = step.follows === true && isChanging()
-      outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : { step: step.name, result: 'ok' })
+      outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : okOutcome(step, finding))
     } else if (!finding.failed && step.change !== undefined) {
       if (!stopped) outcome({ step: step.name, result: 'pending', words: finding.words })
       pending = true
     } else if (pending && !step.always) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
     else {
-      outcome(failedOutcome(step, finding.words))
+      outcome(failedOutcome(step, finding))
       stopped = true
     }
+  }
+}
+
+// A validation looks at everything once, and what could be changed has failed all the same.
+const validate = async (
+  host: Host | undefined,
+  steps: Step[],
+  { script, begins, outcome }: Watch & { script: string }
+): Promise<void> => {
+  begins('is looked at')
+  const findings = await look(host, steps, { waiting: false })
+  for (const [index, step] of steps.entries()) {
+    const finding = findings[index] ?? endedEarly
+    const remedy = step.hint === undefined && step.change !== undefined ? { hint: `run ${script}, which mends it` } : {}
+    outcome(holds(finding) ? okOutcome(step, finding) : { ...failedOutcome(step, finding), ...remedy })
   }
 }
 
@@ -169,17 +193,17 @@ const apply = async (host: Host | undefined, steps: Step[], { begins, outcome }:
       findings = await look(host, rest, { waiting: true, change: changing ? rest[0]?.change : undefined })
     } catch (error) {
       if (isAbort(error) || error instanceof Unreachable || !changing) throw error
-      return outcome({ ...failedOutcome(rest[0]!, messageOf(error)) })
+      return outcome(failedOutcome(rest[0]!, { words: messageOf(error) }))
     }
     for (const [index, finding] of findings.entries()) {
       const step = steps[at]!
       const changed = changing && index === 0
       if (holds(finding)) {
-        outcome(changed ? { step: step.name, result: 'changed', words: differed! } : { step: step.name, result: 'ok' })
+        outcome(changed ? { step: step.name, result: 'changed', words: differed! } : okOutcome(step, finding))
         differed = undefined
         at++
       } else if (changed || finding.failed || step.change === undefined) {
-        return outcome(failedOutcome(step, finding.words))
+        return outcome(failedOutcome(step, finding))
       } else differed = finding.words
     }
     if (findings.length === 0) throw new Error('the node ended the script before its first check')
@@ -226,7 +250,7 @@ const ask = async (check: () => Promise<string>, seconds: number): Promise<Findi
   for (;;) {
     let finding: Finding
     try {
-      finding = { words: (await check()).trim(), failed: false }
+      finding = findingOf(await check())
     } catch (error) {
       if (isAbort(error)) throw error
       finding = { words: messageOf(error), failed: true }
@@ -241,11 +265,20 @@ const onHost = (host: Host | undefined): Host => {
   throw new Error('a step of the cluster has shell for a node: give it a function')
 }
 
-const failedOutcome = (step: Step, words: string): Outcome => ({
+const endedEarly: Finding = { words: 'the check ended early', failed: true }
+
+type Found = Pick<Finding, 'words' | 'evidence'>
+
+const evidenceOf = ({ evidence }: Found): { evidence?: string } => (evidence === undefined ? {} : { evidence })
+
+const okOutcome = (step: Step, finding: Found): Outcome => ({ step: step.name, result: 'ok', ...evidenceOf(finding) })
+
+const failedOutcome = (step: Step, finding: Found): Outcome => ({
   step: step.name,
   result: 'failed',
-  words,
-  ...(step.hint === undefined ? {} : { hint: step.hint })
+  words: finding.words,
+  ...(step.hint === undefined ? {} : { hint: step.hint }),
+  ...evidenceOf(finding)
 })
 
 const failure = (error: unknown): { result: 'failed'; words: string } => ({ result: 'failed', words: messageOf(error) })

@@ -3,15 +3,15 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import ora from 'ora'
-import type { Listener, Outcome } from './hosts.mts'
+import type { Listener, Outcome, Run } from './hosts.mts'
 import { redact } from './secrets.mts'
 import { plural } from './words.mts'
 
 type Style = Parameters<typeof styleText>[0]
-type Mode = 'plan' | 'apply'
+type Mode = Run['mode']
 
-/** How a report is drawn: with colour or without, every fact that holds or only their number. */
-export type Look = { colour: boolean; verbose: boolean }
+/** How a report is drawn: with colour or without; every fact that holds, those with evidence, or only their number. */
+export type Look = { colour: boolean; verbose: boolean; evidence?: boolean }
 
 /** What was found and done on each host (and "cluster") by one script, in the order in which it happened. */
 export type Section = {
@@ -54,7 +54,7 @@ export const renderTitle = ({ id, title }: Pick<Section, 'id' | 'title'>, right:
 
 /** The block of one host: its name once, then a line a step with what differed, and how many others hold. */
 export const renderBlock = (host: string, outcomes: Outcome[], look: Look): string[] => {
-  const shown = look.verbose ? outcomes : outcomes.filter(({ result }) => result !== 'ok')
+  const shown = outcomes.filter((outcome) => isShown(outcome, look))
   const hidden = outcomes.length - shown.length
   const width = Math.min(44, Math.max(...shown.map(({ step }) => step.length), 0))
   const lines = shown.flatMap((outcome) => outcomeLines(outcome, width, look))
@@ -62,9 +62,18 @@ export const renderBlock = (host: string, outcomes: Outcome[], look: Look): stri
   return lines.map((line, index) => `${(index === 0 ? host : '').padEnd(16)}${line}`)
 }
 
-const outcomeLines = ({ step, result, words = '', hint }: Outcome, width: number, look: Look): string[] => {
+const isShown = ({ result, evidence }: Outcome, { verbose, evidence: shown }: Look): boolean =>
+  verbose || result !== 'ok' || (shown === true && evidence !== undefined)
+
+const wordsOf = ({ result, words = '', evidence = '', hint }: Outcome): string[] => [
+  ...(result === 'ok' ? evidence : words).split('\n'),
+  ...(hint === undefined ? [] : [`Hint: ${hint}`])
+]
+
+const outcomeLines = (outcome: Outcome, width: number, look: Look): string[] => {
+  const { step, result } = outcome
   const [sign, style] = signs[result]
-  const [first = '', ...rest] = [...words.split('\n'), ...(hint === undefined ? [] : [`Hint: ${hint}`])]
+  const [first = '', ...rest] = wordsOf(outcome)
   const name = first === '' ? step : step.padEnd(width)
   const head = `${paint(style, sign, look)} ${name}${first === '' ? '' : `  ${paint('dim', first, look)}`}`
   const indent = ' '.repeat(result === 'failed' ? 2 : width + 4)
@@ -73,20 +82,24 @@ const outcomeLines = ({ step, result, words = '', hint }: Outcome, width: number
 
 /** The table of counts, a row a host, with its heading. */
 export const renderTable = (section: Section, look: Look): string[] => {
-  const heading = ['HOST', 'OK', section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN', 'FAILED']
+  const between = section.mode === 'validate' ? [] : [section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN']
+  const heading = ['HOST', 'OK', ...between, 'FAILED']
   const rows = [...section.hosts].toSorted(([a], [b]) => a.localeCompare(b)).map(([host, outcomes]) => {
     const { ok, change, unknown, failed } = count(outcomes)
-    return [host, ok, change, unknown, failed].map(String)
+    return [host, ok, ...(between.length > 0 ? [change, unknown] : []), failed].map(String)
   })
   const line = (cells: string[]): string =>
     cells.map((cell, column) => (column === 0 ? cell.padEnd(16) : cell.padStart(heading[column]!.length + 2))).join('')
   return [paint('dim', line(heading), look), ...rows.map(line)]
 }
 
-/** "2 changes, 1 unknown, 1 host failed": the counts in words. */
+/** "2 changes, 1 unknown, 1 host failed": the counts in words; of a validation "210 checks hold, 1 fails". */
 export const renderCounts = (sections: Section[]): string => {
   const all = sections.flatMap(({ hosts }) => [...hosts.values()].flat())
-  const { change, unknown } = count(all)
+  const { ok, change, unknown, failed: fails } = count(all)
+  if (sections.some(({ mode }) => mode === 'validate')) {
+    return `${plural(ok, 'check')} hold${ok === 1 ? 's' : ''}, ${fails === 0 ? 'none fails' : `${fails} fail${fails === 1 ? 's' : ''}`}`
+  }
   const failed = new Set(sections.flatMap(({ hosts }) =>
     [...hosts].filter(([, outcomes]) => count(outcomes).failed > 0).map(([host]) => host)
   )).size
@@ -160,6 +173,7 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
     },
     open: ({ id, title }, mode, hosts) => {
       sections.push({ id, title, mode, seconds: 0, hosts: new Map() })
+      look.evidence = mode === 'validate'
       told = new Map()
       started = performance.now()
       log(`${id} ${title} (${mode})`)
@@ -175,16 +189,16 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
       if (!hosts.has(target)) hosts.set(target, [])
       hosts.get(target)!.push(outcome)
       const [sign] = signs[outcome.result]
-      const words = [outcome.words, outcome.hint && `Hint: ${outcome.hint}`].filter(Boolean).join(' | ').replaceAll('\n', ' | ')
+      const words = wordsOf(outcome).filter(Boolean).join(' | ')
       const line = `${target.padEnd(15)} ${sign} ${outcome.step}${words ? `: ${words}` : ''}`
       log(line)
-      if (!text.isTTY && (verbose || outcome.result !== 'ok')) write(`${now()} ${line}`)
+      if (!text.isTTY && isShown(outcome, look)) write(`${now()} ${line}`)
     },
     ends: (target) => {
       busy.delete(target)
       const outcomes = section().hosts.get(target) ?? []
       const fresh = outcomes.slice(told.get(target) ?? 0)
-      if (text.isTTY && (verbose ? fresh.length > 0 : fresh.some(({ result }) => result !== 'ok'))) {
+      if (text.isTTY && fresh.some((outcome) => isShown(outcome, look))) {
         told.set(target, outcomes.length)
         for (const line of renderBlock(target, fresh, look)) write(line)
       }

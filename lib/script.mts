@@ -17,7 +17,7 @@ import { closest, plural } from './words.mts'
 export type Script = {
   id: string
   title: string
-  /** Flags of its own, each with what it says in --help. Every one takes a value. */
+  /** Flags of its own, each with its line of --help: '--out FILE  ...' takes a value, '--watch     ...' none. */
   flags?: Record<string, string>
   /** The role of the hosts that it works on; both by default. */
   role?: Host['role']
@@ -38,16 +38,32 @@ const commonFlags = {
   help: { type: 'boolean', short: 'h', help: '--help             this text' }
 } as const
 
-const exitHelp = 'Exit codes: 0 converged, 1 failed, 2 the plan has changes, 64 wrong usage or input, 130 interrupted.'
+// A script that only reads has no use for these.
+const applying = ['plan', 'yes', 'force-unlock']
+
+const flagsOf = (mode: Mode) =>
+  Object.fromEntries(Object.entries(commonFlags).filter(([name]) => mode === 'apply' || !applying.includes(name)))
+
+const exitHelp = {
+  apply: 'Exit codes: 0 converged, 1 failed, 2 the plan has changes, 64 wrong usage or input, 130 interrupted.',
+  validate: 'Exit codes: 0 all holds, 1 something does not, 64 wrong usage or input, 130 interrupted.'
+}
+
+type Mode = 'apply' | 'validate'
 
 type Flags = ReturnType<typeof parseFlags>
 
-const parseFlags = (argv: string[], own: Record<string, string>) => {
+// In --help a flag's value follows it after one blank, what it does after two.
+const takesValue = (text: string): boolean => /^--\S+ \S/.test(text)
+
+const parseFlags = (argv: string[], own: Record<string, string>, mode: Mode) => {
   const options = {
     ...Object.fromEntries(
-      Object.entries(commonFlags).map(([name, { help: _, ...option }]) => [name, { ...option, multiple: true } as const])
+      Object.entries(flagsOf(mode)).map(([name, { help: _, ...option }]) => [name, { ...option, multiple: true } as const])
     ),
-    ...Object.fromEntries(Object.keys(own).map((name) => [name, { type: 'string', multiple: true } as const]))
+    ...Object.fromEntries(Object.entries(own).map(([name, text]) =>
+      [name, { type: takesValue(text) ? 'string' : 'boolean', multiple: true } as const]
+    ))
   }
   const { values, positionals, tokens } = parseArgs({ args: argv, options, strict: false, allowPositionals: true, tokens: true })
   const faults = positionals.map((word) => fault(word, 'no arguments, only flags', 'Run with --help.'))
@@ -68,7 +84,10 @@ const parseFlags = (argv: string[], own: Record<string, string>) => {
   }
   if (faults.length > 0) throw new UsageError(faults)
   const is = (name: keyof typeof commonFlags): boolean => values[name] !== undefined
-  const text = (name: string): string | undefined => (values[name] as string[] | undefined)?.[0]
+  const text = (name: string): string | undefined => {
+    const value = (values[name] as (string | boolean)[] | undefined)?.[0]
+    return value === true ? '' : value || undefined
+  }
   return {
     ...{ plan: is('plan'), yes: is('yes'), json: is('json'), verbose: is('verbose'), help: is('help') },
     ...{ forceUnlock: is('force-unlock'), hosts: text('hosts'), inventory: text('inventory'), settings: text('settings') },
@@ -79,11 +98,11 @@ const parseFlags = (argv: string[], own: Record<string, string>) => {
 const fault = (value: string, expected: string, remedy: string) => ({ file: 'command line', what: value, expected, remedy })
 
 /** A script's own header comment is its help. */
-const help = (file: string, own: Record<string, string>): string => {
+const help = (file: string, own: Record<string, string>, mode: Mode): string => {
   const header = readFileSync(file, 'utf8').split('\n').slice(1)
   const lines = header.slice(0, header.findIndex((line) => !line.startsWith('//'))).map((line) => line.replace(/^\/\/ ?/, ''))
-  const flags = [...Object.values(own), ...Object.values(commonFlags).map(({ help: text }) => text)]
-  return [...lines, '', ...flags.map((text) => `  ${text}`), '', exitHelp].join('\n')
+  const flags = [...Object.values(own), ...Object.values(flagsOf(mode)).map(({ help: text }) => text)]
+  return [...lines, '', ...flags.map((text) => `  ${text}`), '', exitHelp[mode]].join('\n')
 }
 
 const chooseHosts = (hosts: Host[], names: string | undefined): Host[] => {
@@ -110,18 +129,34 @@ type Operation = {
   chosen: Host[]
   report: Report
   signal: AbortSignal
+  after: After | undefined
 }
+
+/** What a validation has found, and what is needed to go on from there. */
+export type Validated = {
+  run: Run
+  sections: Section[]
+  exitCode: number
+  seconds: number
+  say: (line: string) => void
+}
+
+type After = (validated: Validated) => Promise<number>
 
 /**
  * Runs scripts as an operator asked for on the command line: reads the inputs, plans, asks, applies, and sets the exit
- * code. `file` is the script that was started; `choose` picks from `scripts` by flags of their own.
+ * code. `file` is the script that was started; `choose` picks from `scripts` by flags of their own. With mode
+ * `validate` it looks only: nothing is asked or changed, and no lock is taken; `after` may then go on with what was
+ * found, and returns the exit code.
  */
 export const operate = async (
   scripts: Script[],
   file: string,
-  { flags: extra = {}, choose = () => scripts }: {
+  { flags: extra = {}, choose = () => scripts, mode = 'apply', after }: {
     flags?: Record<string, string>
     choose?: (flags: Record<string, string | undefined>) => Script[]
+    mode?: Mode
+    after?: After
   } = {}
 ): Promise<void> => {
   const interrupt = new AbortController()
@@ -135,8 +170,8 @@ export const operate = async (
   process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe went away
   try {
     const own = Object.assign({}, extra, ...scripts.map(({ flags }) => flags ?? {})) as Record<string, string>
-    const flags = parseFlags(process.argv.slice(2), own)
-    if (flags.help) return console.log(help(file, own))
+    const flags = parseFlags(process.argv.slice(2), own, mode)
+    if (flags.help) return console.log(help(file, own, mode))
     const here = dirname(file)
     const wanted = choose(flags.own)
     const { settings, hosts, notes } = await readInputs({
@@ -145,14 +180,15 @@ export const operate = async (
     })
     configureSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port })
     const chosen = chooseHosts(hosts, flags.hosts)
-    if (!flags.plan && !flags.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
+    if (mode === 'apply' && !flags.plan && !flags.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
       throw new UsageError([fault('--yes', 'it where there is no terminal to ask at', 'Add --yes to apply, or --plan to look only.')])
     }
     const name = basename(file, '.mts').replace('09_k3s_', '')
     const report = createReport(name, flags)
     for (const note of notes) report.note(note)
+    const perform = mode === 'apply' ? converge : validate
     process.exitCode = await perform({
-      name, scripts: wanted, flags, settings, hosts, chosen, report, signal: interrupt.signal
+      name, scripts: wanted, flags, settings, hosts, chosen, report, signal: interrupt.signal, after
     })
   } catch (error) {
     process.exitCode = explain(error, interrupt.signal.aborted)
@@ -177,17 +213,14 @@ const explain = (error: unknown, interrupted: boolean): number => {
   return exitCodes.failed
 }
 
-const perform = async (operation: Operation): Promise<number> => {
+const converge = async (operation: Operation): Promise<number> => {
   const { scripts, flags, hosts, report } = operation
   const started = performance.now()
   const plan: Section[] = []
   for (const script of scripts) plan.push(await tell(script, 'plan', operation, plan.some(hasChanges)))
   const finish = (code: number, sections: Section[]): number => {
-    const seconds = (performance.now() - started) / 1000
-    if (sections.length > 1) for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(32)}${duration(took).padStart(12)}`)
-    report.say(`${renderCounts(sections)} in ${duration(seconds)} · log ${report.logFile}`)
-    if (flags.json) console.log(redact(JSON.stringify(resultOf(code, seconds, sections), undefined, 2)))
-    return code
+    sum(operation, sections, started)
+    return print(operation, code, sections, started)
   }
   const failed = plan.some(hasFailures) ? exitCodes.failed : undefined
   const changes = plan.some(hasChanges)
@@ -213,11 +246,40 @@ const perform = async (operation: Operation): Promise<number> => {
   return finish(applied.some(hasFailures) ? exitCodes.failed : exitCodes.converged, applied)
 }
 
-const tell = async (script: Script, mode: Run['mode'], operation: Operation, pending: boolean): Promise<Section> => {
+const validate = async (operation: Operation): Promise<number> => {
+  const { scripts, report, after } = operation
+  const started = performance.now()
+  const sections: Section[] = []
+  for (const script of scripts) sections.push(await tell(script, 'validate', operation, false))
+  sum(operation, sections, started)
+  const exitCode = sections.some(hasFailures) ? exitCodes.failed : exitCodes.converged
+  const run = runOf(scripts.at(-1)!, 'validate', operation, false)
+  const seconds = (performance.now() - started) / 1000
+  const code = after ? await after({ run, sections, exitCode, seconds, say: report.say }) : exitCode
+  return print(operation, code, sections, started)
+}
+
+const sum = ({ report }: Operation, sections: Section[], started: number): void => {
+  if (sections.length > 1) for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(32)}${duration(took).padStart(12)}`)
+  report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
+}
+
+const print = ({ flags }: Operation, code: number, sections: Section[], started: number): number => {
+  const seconds = (performance.now() - started) / 1000
+  if (flags.json) console.log(redact(JSON.stringify(resultOf(code, seconds, sections), undefined, 2)))
+  return code
+}
+
+const runOf = ({ id }: Script, mode: Run['mode'], operation: Operation, pending: boolean): Run => {
   const { settings, hosts, chosen, flags, report, signal } = operation
+  return createRun({ mode, script: id, hosts, settings, flags: flags.own, chosen, signal, listener: report, pending })
+}
+
+const tell = async (script: Script, mode: Run['mode'], operation: Operation, pending: boolean): Promise<Section> => {
+  const { chosen, report } = operation
   report.open(script, mode, chosen.filter(({ role }) => script.role === undefined || script.role === role).length)
   try {
-    await script.story(createRun({ mode, hosts, settings, flags: flags.own, chosen, signal, listener: report, pending }))
+    await script.story(runOf(script, mode, operation, pending))
   } finally {
     report.close()
   }

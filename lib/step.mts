@@ -5,8 +5,9 @@ export type Step = {
   /** Reads as a fact: "has swap off". */
   name: string
   /**
-   * Prints in words what differs, and nothing when the fact holds. Shell for the node, run as root, or a function on
-   * the bastion. It only reads; a check that fails (exit code, exception) could not tell, which is a failure.
+   * Prints in words what differs, and nothing when the fact holds. A line that begins with "= " is evidence, which a
+   * fact that holds may have too: "= database 4 MB of 2048 MB". Shell for the node, run as root, or a function on the
+   * bastion. It only reads; a check that fails (exit code, exception) could not tell, which is a failure.
    */
   check: string | (() => Promise<string>)
   /** Makes it so. A step without a change is an assertion. */
@@ -17,6 +18,8 @@ export type Step = {
   timeout?: number
   /** It may stop holding when an earlier step of the list is changed, such as "runs what is configured". */
   follows?: boolean
+  /** Its check makes objects of its own in the cluster and removes them. A plan, which only reads, leaves it out. */
+  trial?: boolean
   /** Told as failed in a plan too, whatever is pending: an apply would refuse. */
   always?: boolean
   /** What to do when it fails. */
@@ -24,7 +27,15 @@ export type Step = {
 }
 
 /** What a check found: words that say what differs, or none; `failed` where the check itself could not tell. */
-export type Finding = { words: string; failed: boolean }
+export type Finding = { words: string; failed: boolean; evidence?: string }
+
+/** The finding of a check that ran: evidence apart from what differs. */
+export const findingOf = (printed: string): Finding => {
+  const lines = printed.trim().split('\n')
+  const evidence = lines.filter((line) => line.startsWith('= ')).map((line) => line.slice(2))
+  const words = lines.filter((line) => !line.startsWith('= ')).join('\n').trim()
+  return { words, failed: false, ...(evidence.length > 0 ? { evidence: evidence.join('\n') } : {}) }
+}
 
 export const holds = (finding: Finding | undefined): boolean =>
   finding !== undefined && !finding.failed && finding.words === ''
@@ -48,16 +59,20 @@ export const batchScript = ({ steps, change, changed = change !== undefined, wai
   const functions = steps.map((step, index) => `check_${index}() {\nset -euo pipefail\n${step.check}\n}`)
   const calls = steps.map((step, index) => `look_at ${index} ${waiting ? waitFor(step, changed && index === 0) : 0}`)
   return `${functions.join('\n')}
+nothing_differs() {
+  local line
+  while IFS= read -r line; do [[ -z $line || $line == '= '* ]] || return 1; done <<<"$1"
+}
 look_at() {
   local words code end=$((SECONDS + $2))
   printf '${mark}' >&2
   while :; do
     words=$(check_$1); code=$?
-    if [[ $code -eq 0 && -z $words ]] || ((SECONDS >= end)); then break; fi
+    if { [[ $code -eq 0 ]] && nothing_differs "$words"; } || ((SECONDS >= end)); then break; fi
     sleep 1
   done
   printf '${mark}%s\\n%s' "$code" "$words"
-  ${waiting ? 'if [[ $code -ne 0 || -n $words ]]; then exit 0; fi' : ':'}
+  ${waiting ? 'if [[ $code -ne 0 ]] || ! nothing_differs "$words"; then exit 0; fi' : ':'}
 }
 ${change === undefined ? '' : `( ${change}\n) >&2`}
 set +e
@@ -77,7 +92,7 @@ export const batchFindings = ({ stdout, stderr }: { stdout: string; stderr: stri
     .map((part, index) => {
       const [code = '', ...lines] = part.split('\n')
       const words = lines.join('\n').trim()
-      if (code === '0') return { words, failed: false }
+      if (code === '0') return findingOf(words)
       return { words: [errors[index]?.trim(), words, `exit ${code}`].filter(Boolean).join('\n'), failed: true }
     })
 }

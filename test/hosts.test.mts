@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Outcome } from '../lib/hosts.mts'
+import type { Outcome, Run } from '../lib/hosts.mts'
 import type { Host } from '../lib/inventory.mts'
 import type { Step } from '../lib/step.mts'
 import { useFakeSsh } from './support/fake-ssh.mts'
@@ -20,12 +20,12 @@ const a = host('a')
 const b = host('b')
 const dead = host('dead', '192.0.2.255')
 
-const tell = (mode: 'plan' | 'apply', hosts: Host[], chosen = hosts) => {
+const tell = (mode: Run['mode'], hosts: Host[], chosen = hosts) => {
   const outcomes: string[] = []
   const all: Outcome[] = []
   const notes: string[] = []
   const run = createRun({
-    mode, hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal: new AbortController().signal,
+    mode, script: '09_k3s_99', hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal: new AbortController().signal,
     listener: {
       begins: () => {},
       ends: () => {},
@@ -57,6 +57,25 @@ test('a plan tells every assertion that fails, not the first only, and no change
   const { run, outcomes } = tell('plan', [a])
   await run.on([a], () => [{ name: 'x', check: 'echo bad' }, { name: 'y', check: 'echo bad' }, fact(newFile())])
   assert.equal(outcomes, ['a x: failed', 'a y: failed'])
+})
+
+test('a validation changes nothing, and what would be changed has failed, with the script that mends it', async () => {
+  const file = newFile()
+  const { run, outcomes, all } = tell('validate', [a])
+  await run.on([a], () => [fact(file), { name: 'is ready', check: `cat ${file}` }, { name: 'is fit', check: 'echo "= 3 of 4"' }])
+  assert.equal(outcomes, ['a has the file: failed', 'a is ready: failed', 'a is fit: ok'])
+  assert.is(all[0]!.hint, 'run 09_k3s_99, which mends it')
+  assert.is(all[2]!.evidence, '3 of 4')
+  assert.not(existsSync(file))
+})
+
+test('a trial is left out of a plan, and made in an apply and in a validation', async () => {
+  const steps = [{ name: 'carries a load', check: async () => '', trial: true }]
+  for (const [mode, expected] of [['plan', []], ['apply', ['cluster carries a load: ok']], ['validate', ['cluster carries a load: ok']]] as const) {
+    const { run, outcomes } = tell(mode, [a])
+    await run.once(steps)
+    assert.equal(outcomes, expected)
+  }
 })
 
 test('an apply changes what differs, and the next one finds nothing to do', async () => {

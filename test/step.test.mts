@@ -27,6 +27,19 @@ test('a check that prints nothing holds, one that prints words differs, one that
   assert.match(findings[4]!.words, /nowhere: unbound variable/)
 })
 
+test('evidence is no difference, alone or beside one', () => {
+  const steps = [
+    { name: 'holds', check: 'echo "= 4 MB"; echo "= of 2048 MB"' },
+    { name: 'differs', check: 'echo "= 4 MB"; echo is too small' },
+    { name: 'is reached', check: 'true' }
+  ]
+  const findings = look({ waiting: false, steps })
+  assert.equal(findings.map(holds), [true, false, true])
+  assert.equal(findings[0], { words: '', failed: false, evidence: '4 MB\nof 2048 MB' })
+  assert.equal(findings[1], { words: 'is too small', failed: false, evidence: '4 MB' })
+  assert.is(look({ waiting: true, steps }).length, 2)
+})
+
 test('what a check that holds says on stderr is no difference', () => {
   assert.equal(look({ waiting: false, steps: [{ name: 'warns', check: 'echo WARN >&2' }] }), [{ words: '', failed: false }])
 })
