@@ -1,4 +1,5 @@
 import type { Host } from './inventory.mts'
+import { contains, parseAddress, parseCidr } from './ipv4.mts'
 import type { Settings } from './settings.mts'
 
 /** One rule of ufw that the cluster needs. It always allows: what no rule allows, ufw denies. */
@@ -61,7 +62,8 @@ export type Difference = {
 /** How our rules are recognised. Whatever lacks it belongs to somebody else. */
 const OURS = 'keybuzz-k3s: '
 
-const SSH = 'ssh from the bastion'
+// Rules whose purpose ends so are for the bastion that made them; there may be another one.
+const FROM_BASTION = ' from the bastion'
 
 /**
  * The rules that a host needs. Ports: K3s's requirements (docs.k3s.io/installation/requirements); no rule opens
@@ -77,14 +79,16 @@ export const declared = (
   const servers = others.filter(({ role }) => role === 'server').map(({ address }) => address)
   const [pods, services, everyone] = [network.cluster_cidr, network.service_cidr, network.private_cidr]
   const server = host.role === 'server'
+  const inside = contains(parseCidr(everyone)!, parseAddress(ssh.from) ?? 0)
 
   const table: [needed: boolean, nic: string, from: string[], port: string, why: string][] = [
-    [true,   '',          [ssh.from],       `${ssh.port}/tcp`, SSH],
+    [true,   '',          [ssh.from],       `${ssh.port}/tcp`, `ssh${FROM_BASTION}`],
     [server, nic,         [everyone],       '6443/tcp',        'API and supervisor'],
     [server, nic,         servers,          '2379:2380/tcp',   'etcd'],
     [true,   nic,         nodes,            '10250/tcp',       'kubelet'],
     [true,   nic,         nodes,            '8472/udp',        'pod network (VXLAN)'],
     [true,   nic,         http,             '80,443/tcp',      'ingress from the load balancers'],
+    [inside, nic,         [ssh.from],       '80,443/tcp',      `ingress${FROM_BASTION}`],
     [true,   'cni0',      [pods, services], '',                'pods to their node'],
     [true,   'flannel.1', [pods],           '',                'pods of other nodes']
   ]
@@ -137,7 +141,7 @@ export const difference = (wanted: Rule[], host: Host, state: State): Difference
 
   const add = wanted.filter((rule) => !has.has(specOf(rule)))
   // Another bastion's way in is not ours to close.
-  const remove = added.filter(({ spec, line, ours }) => ours && !wantedSpecs.has(spec) && !line.includes(OURS + SSH))
+  const remove = added.filter(({ spec, line, ours }) => ours && !wantedSpecs.has(spec) && !line.endsWith(`${FROM_BASTION}'`))
   const deny = Object.entries(defaults)
     .filter(([, policy]) => installed && policy !== 'DROP' && policy !== 'REJECT')
     .map(([direction]) => direction)

@@ -52,6 +52,7 @@ test('a server is given what a server needs', () => {
     "ufw allow in on enp7s0 from 10.0.0.110 to any port 8472 proto udp comment 'keybuzz-k3s: pod network (VXLAN)'",
     `ufw allow in on enp7s0 from 10.0.0.5 to any port 80,443 proto tcp ${balancers}`,
     `ufw allow in on enp7s0 from 10.0.0.6 to any port 80,443 proto tcp ${balancers}`,
+    "ufw allow in on enp7s0 from 10.0.0.2 to any port 80,443 proto tcp comment 'keybuzz-k3s: ingress from the bastion'",
     "ufw allow in on cni0 from 10.42.0.0/16 comment 'keybuzz-k3s: pods to their node'",
     "ufw allow in on cni0 from 10.43.0.0/16 comment 'keybuzz-k3s: pods to their node'",
     "ufw allow in on flannel.1 from 10.42.0.0/16 comment 'keybuzz-k3s: pods of other nodes'",
@@ -101,7 +102,8 @@ test('a rule of a node that has left is deleted, after what is missing was added
 
 test('a rule that another bastion came in by stays', () => {
   const line = "ufw allow from 10.0.0.3 to any port 22 proto tcp comment 'keybuzz-k3s: ssh from the bastion'"
-  assert.equal(found(withForeign(line)).remove, [])
+  const web = "ufw allow in on enp7s0 from 10.0.0.3 to any port 80,443 proto tcp comment 'keybuzz-k3s: ingress from the bastion'"
+  assert.equal(found(withForeign(`${line}\n${web}`)).remove, [])
 })
 
 test('a rule is deleted with its comment, so that the same rule of somebody else would stay', () => {
@@ -128,7 +130,7 @@ test('a routed rule that only the kernel has lost is found', () => {
 
 test('a rule of others that only the kernel has lost is found by the count', () => {
   const change = found(without('-A ufw-user-input -p tcp -m tcp --dport 9100 -j ACCEPT'))
-  assert.equal(change.words, ["the kernel has 16 rules, ufw's file 17"])
+  assert.equal(change.words, ["the kernel has 17 rules, ufw's file 18"])
   assert.is(change.reload, true)
 })
 
