@@ -1,8 +1,9 @@
+import { readFile } from 'node:fs/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readInventory } from '../lib/inventory.mts'
 import { readSettings } from '../lib/settings.mts'
-import { machines, nodes, services } from './lab/containers.mts'
+import { balancers, machines, nodes, services } from './lab/containers.mts'
 
 const root = new URL('..', import.meta.url).pathname
 
@@ -17,6 +18,19 @@ test('the settings name machines that are there', async () => {
   const { load_balancers: balancers, network } = await readSettings(`${root}test/lab/settings.yaml`)
   const addresses = services.map((service) => service.private)
   for (const address of [balancers.api.address, ...network.nameservers]) assert.ok(addresses.includes(address), address)
+})
+
+test('the public load balancers are those of the settings, with the health check that the settings tell', async () => {
+  const { load_balancers: { http }, ingress: { client_address, health_check } } = await readSettings(`${root}test/lab/settings.yaml`)
+  assert.equal(balancers.map((one) => one.private), http)
+  const text = await readFile(`${root}test/lab/images/tools/rootfs/etc/haproxy/lb-keybuzz.cfg`, 'utf8')
+  const { path, host, interval, timeout, retries } = health_check
+  assert.is(host, '')
+  assert.ok(text.includes(`option httpchk GET ${path}\n`))
+  assert.ok(text.includes(`timeout check ${timeout}s\n`))
+  assert.ok(text.includes(`inter ${interval}s fall ${retries} rise ${retries} ${client_address === 'proxy-protocol' ? 'send-proxy' : ''}`))
+  for (const { name, private: address } of nodes)
+    for (const port of [80, 443]) assert.ok(text.includes(`server ${name} ${address}:${port}\n`))
 })
 
 test('no two machines have a name or an address in common', () => {

@@ -65,7 +65,17 @@ export const services: Machine[] = [
   }
 ]
 
-export const machines: Machine[] = [bastion, ...services, ...nodes]
+/** The public load balancers, in front of every node's 80 and 443. */
+export const balancers: Machine[] = [5, 6].map((last, index) => ({
+  name: `lb-keybuzz-${index + 1}`,
+  image: 'tools',
+  private: `10.0.0.${last}`,
+  public: `198.51.100.${last}`,
+  command: ['haproxy', '-W', '-db', '-f', '/etc/haproxy/lb-keybuzz.cfg'],
+  ready: 'ss -Hltn sport = 80 | grep -q . && ss -Hltn sport = 443 | grep -q .'
+}))
+
+export const machines: Machine[] = [bastion, ...services, ...balancers, ...nodes]
 
 /** The machine of that name; throws with the names there are. */
 export const machine = (name: string): Machine => {

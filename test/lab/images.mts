@@ -51,11 +51,11 @@ const follow = (docker: Docker, stream: NodeJS.ReadableStream, say: (text: strin
     )
   })
 
-/** The official image where a registry answers, which on a machine without one is known at once or after 20 s. */
-const pulled = async (docker: Docker, say: (text: string) => void): Promise<boolean> => {
-  say(`pulling ${official}`)
+/** Pulls an image where a registry answers; that none does is known at once or after 20 s. */
+export const pulled = async (docker: Docker, image: string, say: (text: string) => void): Promise<boolean> => {
+  say(`pulling ${image}`)
   try {
-    const stream = await docker.pull(official, { abortSignal: AbortSignal.timeout(20_000) })
+    const stream = await docker.pull(image, { abortSignal: AbortSignal.timeout(20_000) })
     await follow(docker, stream, say)
     return true
   } catch {
@@ -112,7 +112,7 @@ const baseImage = `${base.repo}:${base.tag}`
 export const findBase = async ({ container: { dockerode: docker } }: Engine, progress: Progress): Promise<void> => {
   if (await exists(docker, baseImage)) return
   await progress.task('base image', async (say) => {
-    if (await pulled(docker, say)) await docker.getImage(official).tag(base)
+    if (await pulled(docker, official, say)) await docker.getImage(official).tag(base)
     else await installed(debootstrap, say)
   })
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { ContainerCreateOptions, HostConfig } from 'dockerode'
-import { bastion, nodes, services, type Machine } from './containers.mts'
+import { balancers, bastion, nodes, services, type Machine } from './containers.mts'
 import type { Key } from './keys.mts'
 import { networks } from './networks.mts'
 import { label } from './place.mts'
@@ -57,7 +57,7 @@ const toolsHost: Host = { ...common, CapAdd: ['NET_ADMIN'], CgroupnsMode: 'priva
 
 const bastionHost: Host = {
   ...toolsHost,
-  ExtraHosts: [...services, ...nodes].map((other) => `${other.name}:${other.private}`)
+  ExtraHosts: [...services, ...balancers, ...nodes].map((other) => `${other.name}:${other.private}`)
 }
 
 const bastionCreate: ContainerCreateOptions = {

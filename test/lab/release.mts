@@ -36,7 +36,7 @@ const place = async (from: string): Promise<void> => {
     await rename(part, join(releaseFolder, name))
   }
   for (const name of await readdir(releaseFolder))
-    if (!names.includes(name)) await rm(join(releaseFolder, name), { force: true })
+    if (!names.includes(name) && name !== 'images') await rm(join(releaseFolder, name), { force: true })
   if (names.includes('k3s')) await chmod(join(releaseFolder, 'k3s'), 0o755)
 }
 
@@ -62,24 +62,27 @@ const download = async (say: (text: string) => void): Promise<string | undefined
   return kept
 }
 
-/** Builds the double; its own cache makes that a matter of a moment where nothing changed. */
-const build = async (say: (text: string) => void): Promise<string> => {
-  const folder = join(cache, 'k3s', 'double')
+/**
+ * Runs a folder's `build`, which leaves its files in another folder. Its own cache makes that a matter of a moment where
+ * nothing changed.
+ */
+export const build = async (what: 'k3s' | 'ingress', folder: string, say: (text: string) => void): Promise<void> => {
   await mkdir(folder, { recursive: true })
-  const building = $({ quiet: true, nothrow: true })`${join(import.meta.dirname, 'k3s/build')} ${folder}`
+  const building = $({ quiet: true, nothrow: true })`${join(import.meta.dirname, what, 'build')} ${folder}`
   const words: string[] = []
   const listen = (stream: NodeJS.ReadableStream): void => {
     createInterface({ input: stream }).on('line', (line) => {
       words.push(line)
-      say(line.replace(/^[\d:]+ k3s: /, ''))
+      say(line.replace(/^[\d:]+ \w+: /, ''))
     })
   }
   listen(building.stdout)
   listen(building.stderr)
   const { exitCode } = await building
-  if (exitCode !== 0) throw new Error(`The lab's k3s could not be built:\n${words.slice(-20).join('\n')}`)
-  return folder
+  if (exitCode !== 0) throw new Error(`The lab's ${what} could not be built:\n${words.slice(-20).join('\n')}`)
 }
+
+const double = join(cache, 'k3s', 'double')
 
 /**
  * Sees to it that /artifacts holds a K3s release: the folder in KEYBUZZ_LAB_RELEASE, else the official one where it can
@@ -96,7 +99,8 @@ export const release = async (progress: Progress): Promise<Release> => {
     const found = given ?? (before && !before.official ? undefined : await download(say))
     if (!found && !before)
       progress.note('The official K3s cannot be reached: the lab builds its double from the same Kubernetes minor')
-    await place(found ?? (await build(say)))
+    if (!found) await build('k3s', double, say)
+    await place(found ?? double)
     const version = await versionOf()
     const now = { version, official: !version.endsWith('-lab') }
     await writeSettings(version)

@@ -8,16 +8,20 @@ import { up } from './up.mts'
 const lookAround = `Look around:
   npm run lab -- kubectl get nodes -o wide
   npm run lab -- run ./09_k3s_apply_all.mts --plan      any of the scripts, in the bastion
+  npm run lab -- run ./09_k3s_09_final_validation.mts   is the cluster fit? Also with --drill
   npm run lab -- shell                                  the bastion; from there: ssh k3s-worker-01
+                                                        and: curl -i http://10.0.0.5/ (a load balancer)
   npm run lab -- status
   npm run lab -- down
 `
 
 const progress = createProgress()
 try {
-  const { engine, release } = await up(progress)
+  const { engine, release, ingress } = await up(progress)
   if (!release.official)
     progress.note(`K3s is ${release.version}, the lab's double of it: what it lacks is in test/lab/k3s/README.md`)
+  if (!ingress.official)
+    progress.note('The ingress controller is a stand-in, nginx under a small controller: test/lab/ingress/README.md')
   process.exitCode = await attach(engine.container.dockerode, bastion, ['./09_k3s_apply_all.mts', '--yes'])
   const took = progress.durations()
   if (took) process.stderr.write(`${took}\n`)

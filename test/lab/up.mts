@@ -2,6 +2,7 @@ import { boot, type Found, type Parts } from './boot.mts'
 import { bastion, machines, nodes, type Machine } from './containers.mts'
 import { engine as reachEngine, type Engine } from './engine.mts'
 import { findBase, images } from './images.mts'
+import { ingressImage } from './ingress-image.mts'
 import { sshKeys } from './keys.mts'
 import { locked } from './lock.mts'
 import { ensureNetworks } from './networks.mts'
@@ -12,7 +13,7 @@ import { release, releaseFolder, type Release } from './release.mts'
 import { settingsFile } from './settings.mts'
 
 /** The lab as it stands after `up`. */
-export type Lab = { engine: Engine; release: Release; found: Map<string, Found> }
+export type Lab = { engine: Engine; release: Release; ingress: { official: boolean }; found: Map<string, Found> }
 
 /** What machines are made from, once their images, keys and networks are there. */
 export const gather = async (engine: Engine, progress: Progress): Promise<Parts> => {
@@ -68,9 +69,10 @@ export const up = (progress: Progress): Promise<Lab> =>
       await raiseLimits(engine, parts.images.tools, progress)
       return progress.task('machines', (say) => bootAll(machines, parts, progress, say))
     }
-    // The release is the long part of a cold start; the machines do not need it to boot.
-    const [k3s, machinesUp] = await Promise.allSettled([release(progress), boots()])
+    // These are the long part of a cold start, one after the other for want of processors; to boot takes neither.
+    const builds = async () => ({ release: await release(progress), ingress: await ingressImage(engine, progress) })
+    const [built, machinesUp] = await Promise.allSettled([builds(), boots()])
     if (machinesUp.status === 'rejected') throw machinesUp.reason
-    if (k3s.status === 'rejected') throw k3s.reason
-    return { engine, release: k3s.value, found: machinesUp.value }
+    if (built.status === 'rejected') throw built.reason
+    return { engine, ...built.value, found: machinesUp.value }
   })
