@@ -12,8 +12,6 @@
 // Undo:    on each server `systemctl disable --now k3s`; its data stays in /var/lib/rancher/k3s.
 // Example: ./09_k3s_02_install_control_plane.mts --plan
 
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { apiFault, kubeconfigStep, missingNames } from './lib/api.mts'
 import { artifacts } from './lib/artifacts.mts'
 import type { Run } from './lib/hosts.mts'
@@ -22,6 +20,7 @@ import {
   apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
 } from './lib/k3s.mts'
 import { createKubectl, getNodes, is, type Kubectl } from './lib/kubectl.mts'
+import { readManifest } from './lib/manifest.mts'
 import { readNics } from './lib/nic.mts'
 import { operate, type Script } from './lib/script.mts'
 import { capture } from './lib/ssh.mts'
@@ -40,7 +39,7 @@ export const installControlPlane: Script = {
     const { settings, servers } = run
     const release = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
     const kubectl = createKubectl(release.k3s.file, contextOf(settings))
-    const audit = await readFile(join(import.meta.dirname, 'manifests/02_control_plane/audit-policy.yaml'), 'utf8')
+    const audit = await readManifest('02_control_plane/audit-policy.yaml')
 
     const nics = await readNics(run, servers)
     const clusters = await run.read(servers, clusterOfServer)
@@ -138,6 +137,7 @@ const isConfigured = (host: Host, { settings, servers }: Run, { nic, tokens, aud
       'cluster-domain': network.cluster_domain,
       // They would take ports 80 and 443, which the ingress needs on every node.
       disable: ['traefik', 'servicelb'],
+      'default-local-storage-path': settings.addons.volumes.path,
       'secrets-encryption': true,
       'write-kubeconfig-mode': '0600',
       'etcd-snapshot-schedule-cron': snapshots.schedule,

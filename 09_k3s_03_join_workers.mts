@@ -11,16 +11,16 @@
 // Undo:    `kubectl drain NODE`, on it `systemctl disable --now k3s-agent`, then `kubectl delete node NODE`.
 // Example: ./09_k3s_03_join_workers.mts --hosts k3s-worker-05
 
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { artifacts } from './lib/artifacts.mts'
 import type { Host } from './lib/inventory.mts'
 import {
   apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
 } from './lib/k3s.mts'
 import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } from './lib/kubectl.mts'
+import { readManifest } from './lib/manifest.mts'
 import { readNics } from './lib/nic.mts'
 import { podMatrix } from './lib/podnet.mts'
+import { remembered, type Remembered } from './lib/remembered.mts'
 import { operate, type Script } from './lib/script.mts'
 import { newSecret } from './lib/secrets.mts'
 import type { Settings } from './lib/settings.mts'
@@ -37,7 +37,7 @@ export const joinWorkers: Script = {
     const release = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
     const kubectl = createKubectl(release.k3s.file, contextOf(settings))
     const nodes = remembered(() => getNodes(kubectl))
-    const manifest = await readFile(join(import.meta.dirname, 'manifests/03_netcheck/netcheck.yaml'), 'utf8')
+    const manifest = await readManifest('03_netcheck/netcheck.yaml')
 
     const nics = await readNics(run, run.chosen)
     const tokens = await runningTokens(servers)
@@ -68,20 +68,6 @@ export const joinWorkers: Script = {
       within: 60,
       hint: 'is 8472/udp open between the private addresses, in the firewall of the hosting network too?'
     }])
-  }
-}
-
-type Remembered<Value> = { get: () => Promise<Value>; forget: () => void }
-
-// What all hosts ask for at once is fetched once, and again a second later or after a change.
-const remembered = <Value,>(fetch: () => Promise<Value>): Remembered<Value> => {
-  let fetched: { at: number; value: Promise<Value> } | undefined
-  return {
-    get: () => {
-      if (fetched === undefined || Date.now() - fetched.at > 1000) fetched = { at: Date.now(), value: fetch() }
-      return fetched.value
-    },
-    forget: () => (fetched = undefined)
   }
 }
 

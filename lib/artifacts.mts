@@ -12,8 +12,11 @@ import type { Settings } from './settings.mts'
 /** A file of a release on the bastion, and the SHA-256 (hex) that it was found to have. */
 export type Artifact = { file: string; sha256: string }
 
-/** What the nodes need of a K3s release, and the bastion too: `k3s` is executable and `k3s kubectl` is its kubectl. */
-export type Release = { k3s: Artifact; images: Artifact }
+/**
+ * What the nodes need of a K3s release, and the bastion too: `k3s` is executable and `k3s kubectl` is its kubectl.
+ * `folder` is where they are; it may hold further images (lib/images.mts).
+ */
+export type Release = { k3s: Artifact; images: Artifact; folder: string }
 
 export type ArtifactOptions = {
   /** A folder that holds the files already (--artifacts). Goes before settings.k3s.artifacts. */
@@ -35,6 +38,8 @@ const namesFor = (arch: string): Names => ({
   images: `k3s-airgap-images-${arch}.tar.zst`,
   sums: `sha256sum-${arch}.txt`
 })
+
+const defaultCache = join(homedir(), '.keybuzz', 'cache')
 
 const WANTED = ['k3s', 'images'] as const
 
@@ -91,6 +96,10 @@ const examine = async (file: string, isBinary: boolean, memory: string) => {
   return found
 }
 
+/** The SHA-256 of a file, which is read only where it is another one than before. */
+export const sha256Of = async (file: string): Promise<string> =>
+  (await examine(file, false, join(defaultCache, 'verified.json'))).sha256
+
 const parseSums = (text: string): Map<string, string> => {
   const entries = [...text.matchAll(/^([0-9a-f]{64}) [ *](?:.*\/)?(\S+)\r?$/gm)]
   return new Map(entries.map(([, sum = '', name = '']) => [name, sum]))
@@ -107,7 +116,7 @@ type Folder = { folder: string; names: Names; version: string; memory: string }
 const inspect = async ({ folder, names, version, memory }: Folder): Promise<{ release: Release; faults: Fault[] }> => {
   const faults: Fault[] = []
   const paths = { k3s: join(folder, names.k3s), images: join(folder, names.images), sums: join(folder, names.sums) }
-  const release: Release = { k3s: { file: paths.k3s, sha256: '' }, images: { file: paths.images, sha256: '' } }
+  const release: Release = { k3s: { file: paths.k3s, sha256: '' }, images: { file: paths.images, sha256: '' }, folder }
   const hasSums = await exists(paths.sums)
   if (!hasSums) faults.push(missing(paths.sums, version))
   const sums = hasSums ? parseSums(await readFile(paths.sums, 'utf8')) : new Map<string, string>()
@@ -189,7 +198,7 @@ export const artifacts = async (
   { k3s }: Pick<Settings, 'k3s'>,
   options: ArtifactOptions = {}
 ): Promise<Release> => {
-  const { dir, cache = join(homedir(), '.keybuzz', 'cache') } = options
+  const { dir, cache = defaultCache } = options
   const arch = ARCHITECTURES[process.arch]
   if (arch === undefined) throw new Error(`K3s has no release for ${process.arch}: use a bastion with amd64, as the nodes are.`)
   const given = dir || k3s.artifacts

@@ -1,3 +1,5 @@
+import { Cron } from 'croner'
+
 /** The form of K3s's etcd-snapshot-schedule-cron: five fields, or a descriptor. */
 
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
@@ -40,4 +42,10 @@ export const isSchedule = (text: string): boolean => {
   const fields = text.split(' ')
   return fields.length === FIELDS.length
     && FIELDS.every((field, index) => (fields[index] ?? '').split(',').every((part) => isPart(part, field)))
+}
+
+/** The longest time between two runs of a schedule that K3s takes, in seconds. */
+export const intervalOf = (schedule: string): number => {
+  const runs = new Cron(schedule).nextRuns(50).map((run) => run.getTime() / 1000)
+  return Math.max(...runs.slice(1).map((run, index) => run - runs[index]!))
 }

@@ -18,7 +18,7 @@ const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-age
 const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
 
 /** The steps that a host has the files of a K3s release, pushed from the bastion: nodes need no internet. */
-export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Release): Step[] => [
+export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Pick<Release, 'k3s' | 'images'>): Step[] => [
   mayBecome(settings.k3s.version),
   pushStep(host, `has k3s ${settings.k3s.version}`, k3s, '/usr/local/bin/k3s', '0755'),
   pushStep(host, 'has the images for a start without internet', images, imagesFile, '0644')

@@ -7,11 +7,35 @@ type Pod = {
   status: { podIP?: string; conditions?: { type: string; status: string }[] }
 }
 
-const namespace = 'keybuzz-netcheck'
+/** A netcheck pod that is ready. */
+type Peer = { node: string; address: string; pod: string }
 
-// Runs in a pod. Asks every peer for more than one packet holds, and the service address until every node has answered:
-// kube-proxy picks one at random, so many more tries than nodes are needed before a missing one means something.
-const ask = (peers: { node: string; address: string }[], service: string): string => `
+/** The namespace of the netcheck pods, and their Service's name in it. */
+export const netcheck = { namespace: 'keybuzz-netcheck', service: 'netcheck' }
+
+/** Runs a script of busybox's sh in the netcheck pod of every host. Returns for each host what it printed. */
+export const askPods = async (
+  kubectl: Kubectl,
+  hosts: Host[],
+  script: (peers: Peer[]) => string
+): Promise<Map<string, string>> => {
+  const { items } = JSON.parse(await kubectl(['-n', netcheck.namespace, 'get', 'pods', '-o', 'json'])) as { items: Pod[] }
+  const peers = items
+    .filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
+    .map(({ metadata, spec, status }) => ({ node: spec.nodeName, address: status.podIP ?? '', pod: metadata.name }))
+  const answers = hosts.map(async ({ name }): Promise<[string, string]> => {
+    const peer = peers.find(({ node }) => node === name)
+    if (!peer) return [name, 'its netcheck pod is not ready']
+    const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers)])
+      .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
+    return [name, said.trim()]
+  })
+  return new Map(await Promise.all(answers))
+}
+
+// Asks every peer for more than one packet holds, and the service address until every node has answered: kube-proxy
+// picks one at random, so many more tries than nodes are needed before a missing one means something.
+const everyPeer = (peers: Peer[], service: string): string => `
 for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
   address=\${peer#*=}
   size=$(timeout 3 wget -q -O - http://$address:8080/block 2>&1 | wc -c)
@@ -30,18 +54,29 @@ done
  * no name resolved. Returns for each host in words what failed. Needs the netcheck DaemonSet.
  */
 export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
-  const { items } = JSON.parse(await kubectl(['-n', namespace, 'get', 'pods', '-o', 'json'])) as { items: Pod[] }
-  const ready = items.filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
-  const service = (await kubectl(['-n', namespace, 'get', 'service', 'netcheck', '-o', 'jsonpath={.spec.clusterIP}'])).trim()
-  const peers = ready.map(({ spec, status }) => ({ node: spec.nodeName, address: status.podIP ?? '' }))
-  const lacking = hosts.filter(({ name }) => !peers.some(({ node }) => node === name)).map(({ name }) => name)
-  const answers = hosts.map(async ({ name }): Promise<[string, string]> => {
-    const pod = ready.find(({ spec }) => spec.nodeName === name)
-    if (!pod) return [name, 'its netcheck pod is not ready']
-    const missing = lacking.map((other) => `no netcheck pod is ready on ${other}`)
-    const said = await kubectl(['-n', namespace, 'exec', pod.metadata.name, '--', 'sh', '-c', ask(peers, service)])
-      .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
-    return [name, [...missing, said.trim()].filter(Boolean).join('\n')]
+  const { namespace, service } = netcheck
+  const address = (await kubectl(['-n', namespace, 'get', 'service', service, '-o', 'jsonpath={.spec.clusterIP}'])).trim()
+  return askPods(kubectl, hosts, (peers) => {
+    const lacking = hosts.filter(({ name }) => !peers.some(({ node }) => node === name))
+    return [...lacking.map(({ name }) => `echo no netcheck pod is ready on ${name}`), everyPeer(peers, address)].join('\n')
   })
-  return new Map(await Promise.all(answers))
+}
+
+/**
+ * Resolves names in a pod on every host: through the cluster's DNS address, and at each CoreDNS pod by itself, so that
+ * one that fails is not hidden by the others. Returns for each host in words what failed. Needs the netcheck DaemonSet.
+ */
+export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
+  const path = 'jsonpath={.items[*].status.podIP}'
+  const replicas = (await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', path])).trim()
+  const answers = await askPods(kubectl, hosts, () => `
+resolves() { timeout 5 nslookup "$@" >/dev/null 2>&1 || timeout 5 nslookup "$@" >/dev/null 2>&1; }
+for name in ${names.join(' ')}; do
+  resolves "$name" || echo "$name is not resolved"
+  for replica in ${replicas}; do
+    resolves "$name" "$replica" || echo "$name is not resolved by CoreDNS at $replica"
+  done
+done`)
+  const asked = `= ${names.join(' and ')}, by ${replicas.split(' ').length} replicas of CoreDNS`
+  return new Map([...answers].map(([name, said]) => [name, `${asked}\n${said}`]))
 }

@@ -104,7 +104,8 @@ test('downloads the release, checks it, and makes the binary executable', async 
   const found = await get({ cache, say: (line) => said.push(line) })
   assert.equal(found, {
     k3s: { file: join(cache, VERSION, K3S), sha256: sha256(binary()) },
-    images: { file: join(cache, VERSION, IMAGES), sha256: sha256(images) }
+    images: { file: join(cache, VERSION, IMAGES), sha256: sha256(images) },
+    folder: join(cache, VERSION)
   })
   assert.equal(requests, [SUMS, K3S, IMAGES])
   assert.is((await stat(found.k3s.file)).mode & 0o777, 0o755)

@@ -1,0 +1,28 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Kubectl } from './kubectl.mts'
+
+type Trial = { kubectl: Kubectl; signal: AbortSignal; manifest: string }
+
+/**
+ * Makes the objects of a manifest, uses them, and removes them, also when the use fails or the run is interrupted.
+ * Objects that an earlier run left behind, as one that was killed, are taken over and removed too.
+ */
+export const withObjects = async <Result,>({ kubectl, manifest, signal }: Trial, use: () => Promise<Result>): Promise<Result> => {
+  signal.throwIfAborted()
+  try {
+    await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest)
+    return await use()
+  } finally {
+    await kubectl(['delete', '--ignore-not-found', '--wait=false', '-f', '-'], manifest)
+  }
+}
+
+/** Asks until the answer is '' or the time (seconds) has passed; returns the last answer. An error is an answer too. */
+export const until = async (seconds: number, signal: AbortSignal, ask: () => Promise<string>): Promise<string> => {
+  const end = Date.now() + seconds * 1000
+  for (;;) {
+    const words = await ask().catch((error: unknown) => (error instanceof Error ? error.message : String(error)))
+    if (words === '' || Date.now() >= end) return words
+    await sleep(500, undefined, { signal })
+  }
+}
