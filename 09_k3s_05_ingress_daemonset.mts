@@ -1,0 +1,217 @@
+#!/usr/bin/env node
+// 09_k3s_05  Install the ingress on every node
+//
+// NGINX (F5's controller) as a DaemonSet in the network of each node, servers too: a request that a public load balancer
+// sends to any node reaches its pod from there. A DaemonSet, never a Deployment: each node answers for itself. Updates go
+// from node to node: a pod first fails the load balancers' health check, leaves when they have let go of it, and the next
+// node's turn comes when they have taken this one back. Then a canary must answer through every node and both load
+// balancers.
+//
+// Needs:   09_k3s_04. Both load balancers: targets are all nodes on 80 (and 443), health check and PROXY protocol as
+//          `ingress` in the settings says (docs/ingress.md).
+// Changes: the namespace nginx-ingress, the IngressClass nginx, the ClusterRole nginx-ingress; for the time of the proof
+//          the Ingress canary in keybuzz-netcheck.
+// Undo:    `kubectl delete namespace nginx-ingress` and the two others. All requests from outside fail from then on.
+// Example: ./09_k3s_05_ingress_daemonset.mts --plan
+
+import { connect } from 'node:net'
+import { artifacts } from './lib/artifacts.mts'
+import { certificateStep, readPair } from './lib/certificate.mts'
+import type { Run } from './lib/hosts.mts'
+import { canaryFaults, checkBalancer, checkHealth, inWords, manifestValues, privatePorts, updateTimes } from './lib/ingress.mts'
+import type { Host } from './lib/inventory.mts'
+import { contextOf } from './lib/k3s.mts'
+import { createKubectl, manifestStep, type Kubectl } from './lib/kubectl.mts'
+import { readManifest } from './lib/manifest.mts'
+import { operate, type Script } from './lib/script.mts'
+import type { Settings } from './lib/settings.mts'
+import type { Step } from './lib/step.mts'
+
+const namespace = 'nginx-ingress'
+
+export const installIngress: Script = {
+  id: '09_k3s_05',
+  title: 'Install the ingress on every node',
+  flags: { artifacts: '--artifacts DIR    a folder that holds the files of the K3s release already' },
+  story: async (run) => {
+    const { settings, hosts, signal } = run
+    const { k3s } = await artifacts(settings, { dir: run.flags['artifacts'], signal, say: run.note })
+    const kubectl = createKubectl(k3s.file, contextOf(settings))
+    const { certificate } = settings.ingress
+    const pair = certificate === '' ? undefined : await readPair(certificate)
+    const { config, daemonset } = manifestValues(settings)
+
+    await run.on(hosts, () => [hasPortsFree])
+    await run.once([
+      hasNoRival(kubectl),
+      manifestStep(kubectl, 'has the namespace', await readManifest('05_ingress/namespace.yaml')),
+      manifestStep(kubectl, 'has what the controller may do', await readManifest('05_ingress/rbac.yaml')),
+      certificateStep(kubectl, { namespace, secret: 'default-server-tls' }, pair),
+      manifestStep(kubectl, 'has the class nginx and the configuration', await readManifest('05_ingress/config.yaml', config)),
+      manifestStep(kubectl, 'has the DaemonSet', await readManifest('05_ingress/daemonset.yaml', daemonset)),
+      runsEverywhere(kubectl, run)
+    ])
+    await run.on(hosts, (host) => [answersTheCheck(host, settings), keepsItsOtherPorts(host)])
+    await run.once([
+      answersThroughBalancers(settings),
+      hasRefusedNothing(kubectl),
+      {
+        name: 'carries a canary through every node and both load balancers',
+        trial: true,
+        check: () => canaryFaults({ kubectl, signal }, run.chosen.filter(run.stands), settings)
+      }
+    ])
+  }
+}
+
+// nginx itself is in a pod's cgroup; one that was installed on the node is not.
+const hasPortsFree: Step = {
+  name: 'has 80 and 443 for the ingress',
+  always: true,
+  check: `ss -Hltnp '( sport = :80 or sport = :443 )' | while read -r _ _ _ address _ users; do
+  for pid in $(grep -o 'pid=[0-9]*' <<<"$users" | cut -d= -f2 | sort -u); do
+    grep -q kubepods "/proc/$pid/cgroup" 2>/dev/null ||
+      echo "$address is taken by $(ps -o comm= -p "$pid") (process $pid): $(ps -o args= -p "$pid" | cut -c1-80)"
+  done
+done`,
+  hint: 'stop it and keep it from starting: systemctl disable --now UNIT, or docker stop CONTAINER'
+}
+
+// Pods take ports of the node without a process that listens there: Traefik, and the pods of K3s's servicelb.
+const hasNoRival = (kubectl: Kubectl): Step => ({
+  name: 'has no other pod with its ports',
+  always: true,
+  check: async () => {
+    const ports = [80, 443, ...privatePorts]
+    const path = '{range .items[*]}{.metadata.namespace}/{.metadata.name} {.spec.containers[*].ports[*].hostPort}{"\\n"}{end}'
+    const lines = (await kubectl(['get', 'pods', '-A', '-o', `jsonpath=${path}`])).split('\n')
+    const rivals = lines.map((line) => line.trim().split(' ')).filter(([pod = '', ...taken]) =>
+      !pod.startsWith(`${namespace}/`) && taken.some((port) => ports.includes(Number(port)))
+    )
+    return rivals.map(([pod = '', ...taken]) => `${pod} has the port${taken.length > 1 ? 's' : ''} ${taken.join(', ')} of its node${causeOf(pod)}`).join('\n')
+  },
+  hint: 'kubectl get pods -A -o wide | grep -E "traefik|svclb"'
+})
+
+const causeOf = (pod: string): string => {
+  if (!/^kube-system\/(traefik|svclb)-/.test(pod)) return ''
+  return ": K3s's own Traefik and servicelb are on; 09_k3s_02 turns them off"
+}
+
+type DaemonSet = {
+  metadata: { generation: number }
+  status?: { observedGeneration?: number; desiredNumberScheduled?: number; updatedNumberScheduled?: number; numberAvailable?: number }
+}
+
+const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
+  const { drain, minReady } = updateTimes(settings)
+  return {
+    name: 'runs on every node, and nothing older',
+    check: async () => {
+      const { metadata, status = {} } = JSON.parse(await kubectl(['-n', namespace, 'get', 'daemonset', 'nginx-ingress', '-o', 'json'])) as DaemonSet
+      const { observedGeneration = 0, desiredNumberScheduled = 0, updatedNumberScheduled = 0, numberAvailable = 0 } = status
+      if (observedGeneration < metadata.generation) return 'the change is not taken up yet'
+      if (desiredNumberScheduled !== hosts.length) return `is meant for ${desiredNumberScheduled} nodes of ${hosts.length}`
+      const counts = `${updatedNumberScheduled} of ${desiredNumberScheduled} are up to date, ${numberAvailable} available`
+      if (updatedNumberScheduled === hosts.length && numberAvailable === hosts.length) return `= ${counts}`
+      return `${counts}\n${await troubles(kubectl)}`
+    },
+    within: 120 + hosts.length * (drain + minReady + 30),
+    hint: `kubectl -n ${namespace} get pods -o wide; kubectl -n ${namespace} logs POD`
+  }
+}
+
+type Pod = {
+  metadata: { name: string; deletionTimestamp?: string }
+  spec: { nodeName?: string }
+  status: { containerStatuses?: { ready: boolean; state: { waiting?: { reason: string; message?: string } }; lastState: { terminated?: object } }[] }
+}
+
+// Why pods are not ready: what the kubelet waits for, and the last error that nginx or its controller told.
+const troubles = async (kubectl: Kubectl): Promise<string> => {
+  const { items } = JSON.parse(await kubectl(['-n', namespace, 'get', 'pods', '-l', 'app=nginx-ingress', '-o', 'json'])) as { items: Pod[] }
+  const lines = await Promise.all(items.map(async ({ metadata, spec, status }) => {
+    const [container] = status.containerStatuses ?? []
+    if (container?.ready) return ''
+    if (metadata.deletionTimestamp !== undefined) return `${spec.nodeName}: the old pod is leaving`
+    const { reason = 'is starting', message = '' } = container?.state.waiting ?? {}
+    const crashed = container?.lastState.terminated ? ['--previous'] : []
+    const log = await kubectl(['-n', namespace, 'logs', metadata.name, '--tail=50', ...crashed]).catch(() => '')
+    const error = log.split('\n').findLast((line) => /\[emerg\]|^[EF]\d{4}|level=(ERROR|FATAL)|fatal/i.test(line)) ?? ''
+    return `${spec.nodeName ?? 'no node'}: ${[reason, message, error].filter(Boolean).join(': ')}`
+  }))
+  return lines.filter(Boolean).join('\n')
+}
+
+const answersTheCheck = (host: Host, settings: Settings): Step => ({
+  name: "answers the load balancers' health check",
+  check: async () => {
+    const answer = await checkHealth(host, settings)
+    if (answer.status === 200) return `= 200 in ${answer.milliseconds.toFixed(0)} ms`
+    const { client_address, health_check: { path } } = settings.ingress
+    const proxied = client_address === 'proxy-protocol'
+    if ((await checkHealth(host, settings, !proxied)).status === 200) {
+      return `answers only ${proxied ? 'without' : 'with'} PROXY protocol; ingress.client_address is ${client_address}`
+    }
+    return `${path} on ${host.address}: ${inWords(answer)}`
+  },
+  within: 60,
+  hint: './09_k3s_test_healthcheck.mts says what the answer means'
+})
+
+const keepsItsOtherPorts = (host: Host): Step => ({
+  name: `keeps ${privatePorts.join(' and ')} to the cluster`,
+  check: async () => {
+    const open = await Promise.all(privatePorts.map(async (port) => ((await isOpen(host.address, port)) ? `${port} is open` : '')))
+    return open.filter(Boolean).join('\n')
+  },
+  hint: '09_k3s_01 sets the firewall'
+})
+
+const isOpen = (address: string, port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ host: address, port, timeout: 1000 })
+    const settle = (open: boolean) => (): void => {
+      socket.destroy()
+      resolve(open)
+    }
+    socket.on('connect', settle(true)).on('timeout', settle(false)).on('error', settle(false))
+  })
+
+const answersThroughBalancers = (settings: Settings): Step => {
+  const { load_balancers: { http }, ingress: { client_address, health_check: { path } } } = settings
+  const proxied = client_address === 'proxy-protocol' ? 'on' : 'off'
+  return {
+    name: 'answers through both load balancers',
+    check: async () => {
+      const answers = await Promise.all(http.map(async (address) => ({ address, answer: await checkBalancer(address, settings) })))
+      return answers.map(({ address, answer }) =>
+        answer.status === 200 ? `= ${address} in ${answer.milliseconds.toFixed(0)} ms` : `${address}${path}: ${inWords(answer)}`
+      ).join('\n')
+    },
+    within: 120,
+    hint: `the nodes themselves answer. At the load balancer: are they its targets on port 80, is PROXY protocol ${proxied} (ingress.client_address is ${client_address}), is the health check GET ${path} on 80?`
+  }
+}
+
+type Event = { involvedObject: { kind: string; namespace?: string; name: string }; type: string; message: string; lastTimestamp: string }
+
+// An Ingress that the controller refuses is answered by 404, and only an event tells why.
+const hasRefusedNothing = (kubectl: Kubectl): Step => ({
+  name: 'has refused no Ingress, and nothing of its configuration',
+  check: async () => {
+    const { items } = JSON.parse(await kubectl(['get', 'events', '-A', '-o', 'json', '--sort-by=.lastTimestamp'])) as { items: Event[] }
+    const ingresses = (await kubectl(['get', 'ingress', '-A', '-o', 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'])).split('\n')
+    const latest = new Map<string, Event>()
+    for (const event of items) {
+      const { kind, namespace: where = '', name } = event.involvedObject
+      const isOurs = kind === 'Ingress' ? ingresses.includes(`${where}/${name}`) : kind === 'ConfigMap' && where === namespace
+      if (isOurs) latest.set(`${kind} ${where}/${name}`, event)
+    }
+    const refused = [...latest].filter(([, { type }]) => type === 'Warning').map(([object, { message }]) => `${object}: ${message}`)
+    return refused.length > 0 ? refused.join('\n') : `= ${ingresses.filter(Boolean).length} Ingresses`
+  },
+  hint: 'until it is mended, its names are answered by 404'
+})
+
+if (import.meta.main) await operate([installIngress], import.meta.filename)

@@ -1,0 +1,94 @@
+import type { Host } from './inventory.mts'
+import type { Kubectl } from './kubectl.mts'
+import { readManifest } from './manifest.mts'
+import { netcheck } from './podnet.mts'
+import { get, type Answer } from './probe.mts'
+import type { Settings } from './settings.mts'
+import { until, withObjects } from './trial.mts'
+
+/** The ports of the ingress controller on each node beside 80 and 443: readiness, and metrics. Nothing outside may reach them. */
+export const privatePorts = [8081, 9113]
+
+type Times = { drain: number; minReady: number; grace: number }
+
+/**
+ * How long a pod takes to leave and the next to count, in seconds: a pod that is told to go fails its check until the
+ * slowest load balancer has let go of it, and the next node's turn comes when it has taken this one back.
+ */
+export const updateTimes = ({ ingress: { health_check: { interval, timeout, retries } } }: Settings): Times => {
+  const drain = retries * (interval + timeout) + 5
+  return { drain, minReady: retries * interval + timeout, grace: drain + 60 }
+}
+
+const isProxied = ({ ingress }: Settings): boolean => ingress.client_address === 'proxy-protocol'
+
+/** What fills in the placeholders of manifests/05_ingress. */
+export const manifestValues = (settings: Settings) => {
+  const { ingress: { image, client_address, health_check }, load_balancers: { http } } = settings
+  const { drain, minReady, grace } = updateTimes(settings)
+  const headers = { 'proxy-protocol': 'proxy_protocol', 'x-forwarded-for': 'X-Forwarded-For', none: '' }
+  return {
+    config: {
+      PROXY_PROTOCOL: isProxied(settings) ? 'True' : 'False',
+      REAL_IP_HEADER: headers[client_address],
+      REAL_IP_FROM: client_address === 'none' ? '' : http.join(','),
+      STATUS_ADDRESS: http[0] ?? '',
+      LISTEN_OPTIONS: isProxied(settings) ? 'proxy_protocol' : '',
+      HEALTH_HOSTS: health_check.host,
+      HEALTH_PATH: health_check.path
+    },
+    daemonset: { IMAGE: image, MIN_READY_SECONDS: minReady, TERMINATION_GRACE_SECONDS: grace, DRAIN_SECONDS: drain }
+  }
+}
+
+/** The load balancers' health check of a node, as the settings describe it, once and from here. */
+export const checkHealth = ({ address }: Pick<Host, 'address'>, settings: Settings, proxyProtocol = isProxied(settings)): Promise<Answer> => {
+  const { path, host, timeout } = settings.ingress.health_check
+  return get(address, { path, proxyProtocol, timeout: timeout * 1000, ...(host === '' ? {} : { host }) })
+}
+
+/** What an answer was, in words. */
+export const inWords = ({ status, error }: Answer): string => error ?? `HTTP ${status}`
+
+/** Asks a load balancer for the health path. It speaks to clients, so it is told nothing of the PROXY protocol. */
+export const checkBalancer = (address: string, settings: Settings): Promise<Answer> => checkHealth({ address }, settings, false)
+
+type CanaryContext = { kubectl: Kubectl; signal: AbortSignal }
+
+/**
+ * Makes an Ingress to the netcheck pods under a name of its own, runs `use` with that name, and removes it, also when
+ * the run is interrupted. GET /name with that host is answered by the name of the node whose pod it reached.
+ */
+export const withCanary = async <Result,>({ kubectl, signal }: CanaryContext, use: (host: string) => Promise<Result>): Promise<Result> => {
+  const host = 'canary.keybuzz.internal'
+  const manifest = await readManifest('05_ingress/canary.yaml', { NAMESPACE: netcheck.namespace, SERVICE: netcheck.service, HOST: host })
+  return withObjects({ kubectl, manifest, signal }, () => use(host))
+}
+
+type Asked = { name: string; address: string; proxyProtocol: boolean; times: number }
+
+/**
+ * Has a canary answered through every node by itself and through every load balancer, several times each. Returns in
+ * words which did not; waits up to a minute for the controllers to take the canary up.
+ */
+export const canaryFaults = async (context: CanaryContext, nodes: Host[], settings: Settings): Promise<string> => {
+  const proxyProtocol = isProxied(settings)
+  const targets: Asked[] = [
+    ...nodes.map(({ name, address }) => ({ name: `${name} (${address})`, address, proxyProtocol, times: 1 })),
+    ...settings.load_balancers.http.map((address) => ({
+      name: `the load balancer ${address}`, address, proxyProtocol: false, times: nodes.length
+    }))
+  ]
+  return withCanary(context, async (host) => {
+    const ask = async ({ name, address, proxyProtocol, times }: Asked): Promise<string> => {
+      for (let time = 1; time <= times; time++) {
+        const answer = await get(address, { host, path: '/name', proxyProtocol })
+        if (answer.status !== 200) return `not answered through ${name}: ${inWords(answer)}`
+        if (!nodes.some((node) => node.name === answer.body?.trim())) return `${name} is answered by something else than the canary`
+      }
+      return ''
+    }
+    const words = await until(60, context.signal, async () => (await Promise.all(targets.map(ask))).filter(Boolean).join('\n'))
+    return words === '' ? `= answered through ${targets.map(({ name }) => name).join(', ')}` : words
+  })
+}
