@@ -12,10 +12,13 @@
 import { prepare } from './09_k3s_01_prepare.mts'
 import { installControlPlane } from './09_k3s_02_install_control_plane.mts'
 import { joinWorkers } from './09_k3s_03_join_workers.mts'
+import { bootstrapAddons } from './09_k3s_04_bootstrap_addons.mts'
+import { installIngress } from './09_k3s_05_ingress_daemonset.mts'
+import { finalValidation } from './09_k3s_09_final_validation.mts'
 import { UsageError } from './lib/errors.mts'
 import { operate, type Script } from './lib/script.mts'
 
-const scripts = [prepare, installControlPlane, joinWorkers]
+const scripts = [prepare, installControlPlane, joinWorkers, bootstrapAddons, installIngress, finalValidation]
 
 const numberOf = ({ id }: Script): string => id.split('_').at(-1)!
 

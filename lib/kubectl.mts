@@ -54,7 +54,11 @@ export const manifestStep = (kubectl: Kubectl, name: string, manifest: string): 
 export type Node = {
   metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
   spec: { taints?: { key: string; value?: string; effect: string }[] }
-  status: { conditions?: { type: string; status: string; message?: string }[] }
+  status: {
+    conditions?: { type: string; status: string; message?: string }[]
+    allocatable?: Record<string, string>
+    nodeInfo?: { kubeletVersion: string; containerRuntimeVersion: string; osImage: string; kernelVersion: string }
+  }
 }
 
 /** Every Node of the cluster by name. */

@@ -1,0 +1,157 @@
+#!/usr/bin/env node
+// 09_k3s_09  Final validation
+//
+// Is the whole cluster fit? It runs the checks of all scripts before it and its own (etcd, certificates, versions,
+// capacity, security), changes nothing, and names the evidence of each. By itself, or as the last script of apply_all.
+// With --drill it then takes the etcd leader, a worker, an ingress pod and a server's network away, one after the other
+// under live traffic, puts each back, and tells how long anybody noticed. It asks before, and refuses a cluster that is
+// not fit.
+//
+// Needs:   09_k3s_05.
+// Changes: nothing that stays. Some checks make objects of their own and remove them: the Ingress canary and a Secret in
+//          keybuzz-netcheck, the namespace keybuzz-volume-trial. --drill takes nodes away and puts them back.
+// Undo:    nothing to undo.
+// Example: ./09_k3s_09_final_validation.mts --html report.html
+
+import { prepare } from './09_k3s_01_prepare.mts'
+import { installControlPlane } from './09_k3s_02_install_control_plane.mts'
+import { joinWorkers } from './09_k3s_03_join_workers.mts'
+import { bootstrapAddons } from './09_k3s_04_bootstrap_addons.mts'
+import { installIngress } from './09_k3s_05_ingress_daemonset.mts'
+import { artifacts } from './lib/artifacts.mts'
+import { judgeRanges, judgeRoom, parseQuantity, type Room } from './lib/capacity.mts'
+import { readEtcd, snapshotStep, type EtcdState } from './lib/etcd.mts'
+import type { Run } from './lib/hosts.mts'
+import type { Host } from './lib/inventory.mts'
+import { contextOf } from './lib/k3s.mts'
+import { createKubectl, getNodes, type Kubectl, type Node } from './lib/kubectl.mts'
+import { remembered } from './lib/remembered.mts'
+import { operate, type Script } from './lib/script.mts'
+import { clusterSteps, kubeletSteps, publicSide, serverSteps } from './lib/security.mts'
+import type { Settings } from './lib/settings.mts'
+import type { Step } from './lib/step.mts'
+
+export const finalValidation: Script = {
+  id: '09_k3s_09',
+  title: 'Final validation',
+  story: async (run) => {
+    const { settings, hosts, servers } = run
+    const { k3s } = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
+    const kubectl = createKubectl(k3s.file, contextOf(settings))
+    const nodes = remembered(() => getNodes(kubectl))
+    const etcd = new Map<string, EtcdState>()
+
+    await run.on(servers, (host) => [
+      hasSoundEtcd(host, settings, etcd),
+      snapshotStep(settings),
+      answersByItself(host, kubectl),
+      ...serverSteps
+    ])
+    await run.once([
+      leadsOnce(servers, etcd),
+      hasCapacity(run, kubectl, async () => [...(await nodes.get()).values()]),
+      runsAllPods(kubectl),
+      ...clusterSteps(run, kubectl)
+    ])
+    await run.on(hosts, (host) => [
+      isOfOneVersion(settings, async () => (await nodes.get()).get(host.name)),
+      ...kubeletSteps(host),
+      ...(host.publicAddress === '' ? [] : [publicSide(host, neighbourOf(host, run))])
+    ])
+  }
+}
+
+const neighbourOf = (host: Host, { hosts, stands }: Run): Host => {
+  const others = hosts.filter((other) => other !== host && stands(other))
+  return others[hosts.indexOf(host) % others.length] ?? host
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
+
+const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Settings, known: Map<string, EtcdState>): Step => ({
+  name: 'has a sound etcd',
+  check: async () => {
+    const state = await readEtcd(host)
+    known.set(host.name, state)
+    const { size, quota, fsyncP99, leads, leaderChanges } = state
+    return [
+      `= ${leads ? 'leads' : 'follows'}; ${megabytes(size)} of ${megabytes(quota)}; 99 of 100 fsyncs within ${(fsyncP99 * 1000).toFixed(0)} ms; saw ${leaderChanges} leaders come`,
+      ...(state.healthy && state.hasLeader ? [] : ['is not healthy: it has no leader']),
+      ...(state.isLearner ? ['is a learner still, and does not vote'] : []),
+      ...(size > quota * 0.8 ? ['is almost full: at its quota the cluster turns read-only'] : []),
+      // The buckets double, so the true value may be half of what is known.
+      ...(fsyncP99 * 1000 > most * 2 ? [`its disk is slow: 99 of 100 fsyncs are to end within ${most} ms`] : [])
+    ].join('\n')
+  },
+  hint: 'docs/when-it-is-down.md; journalctl -u k3s | grep etcd'
+})
+
+const leadsOnce = (servers: Host[], known: Map<string, EtcdState>): Step => ({
+  name: `has ${servers.length} voters and one leader`,
+  check: async () => {
+    const states = [...known]
+    const leaders = states.filter(([, { leads }]) => leads).map(([name]) => name)
+    const voters = states.filter(([, { isLearner, healthy }]) => !isLearner && healthy).length
+    return [
+      `= ${leaders.join(', ') || 'nobody'} leads`,
+      ...(leaders.length === 1 ? [] : [`${leaders.length} leaders`]),
+      ...(voters === servers.length ? [] : [`${voters} of ${servers.length} vote`])
+    ].join('\n')
+  }
+})
+
+const answersByItself = ({ address }: Host, kubectl: Kubectl): Step => ({
+  name: 'has an API that answers by itself',
+  check: async () => {
+    const began = performance.now()
+    const answer = await kubectl(['get', '--raw', '/readyz', '--server', `https://${address}:6443`])
+    return answer === 'ok' ? `= ready in ${(performance.now() - began).toFixed(0)} ms` : `/readyz says ${answer}`
+  }
+})
+
+const hasCapacity = ({ hosts, settings }: Run, kubectl: Kubectl, read: () => Promise<Node[]>): Step => ({
+  name: 'has the capacity that the settings ask for',
+  check: async () => {
+    const nodes = await read()
+    const workers = nodes.filter(({ metadata }) => hosts.some(({ name, role }) => name === metadata.name && role === 'agent'))
+    const addresses = await kubectl(['get', 'services', '-A', '-o', 'jsonpath={.items[*].spec.clusterIP}'])
+    const services = addresses.split(' ').filter((address) => address !== 'None').length
+    return [...judgeRoom(workers.map(roomOf), settings), ...judgeRanges(nodes.length, services, settings)].join('\n')
+  },
+  hint: 'add a worker to servers.tsv and run apply_all; or correct capacity in the settings'
+})
+
+const roomOf = ({ metadata, status }: Node): Room => {
+  const { pods = '0', cpu = '0', memory = '0' } = status.allocatable ?? {}
+  return { name: metadata.name, pods: parseQuantity(pods), cpus: parseQuantity(cpu), memory: parseQuantity(memory) / 2 ** 30 }
+}
+
+// A pod that has just been made is no fault; one that waits for minutes is.
+const runsAllPods = (kubectl: Kubectl): Step => ({
+  name: 'has no pod that cannot run',
+  check: async () => {
+    const why = '.status.containerStatuses[*].state.waiting.reason'
+    const columns = `A:.metadata.namespace,B:.metadata.name,C:.status.phase,D:.metadata.creationTimestamp,E:${why}`
+    const lines = (await kubectl(['get', 'pods', '-A', '--no-headers', '-o', `custom-columns=${columns}`])).trim().split('\n')
+    const stuck = lines.map((line) => line.trim().split(/\s+/)).filter(([, , phase = '', since = '', reason = '']) =>
+      Date.now() - Date.parse(since) > 300_000 && (phase === 'Pending' || phase === 'Failed' || /BackOff|Error|Invalid/.test(reason))
+    )
+    const words = stuck.map(([where, name, phase, , reason]) => `${where}/${name} is ${phase}${reason === '<none>' ? '' : `, ${reason}`}`)
+    return [`= ${lines.length} pods`, ...words.slice(0, 20), ...(words.length > 20 ? [`and ${words.length - 20} more`] : [])].join('\n')
+  },
+  hint: 'kubectl describe pod, and its events'
+})
+
+const isOfOneVersion = ({ k3s: { version } }: Settings, read: () => Promise<Node | undefined>): Step => ({
+  name: 'runs the version of the settings',
+  check: async () => {
+    const { kubeletVersion = 'nothing', containerRuntimeVersion, osImage, kernelVersion } = (await read())?.status.nodeInfo ?? {}
+    const evidence = `= ${kubeletVersion}, ${containerRuntimeVersion}, ${osImage}, kernel ${kernelVersion}`
+    return kubeletVersion === version ? evidence : `${evidence}\nruns ${kubeletVersion}, the settings say ${version}`
+  },
+  hint: '09_k3s_02 rolls servers, 09_k3s_03 workers'
+})
+
+const all = [prepare, installControlPlane, joinWorkers, bootstrapAddons, installIngress, finalValidation]
+
+if (import.meta.main) await operate(all, import.meta.filename, { mode: 'validate' })
