@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { DrillRow } from './drill-away.mts'
 import type { Outcome } from './hosts.mts'
 import { count, duration, type Section } from './report.mts'
 import { redact } from './secrets.mts'
@@ -15,11 +16,9 @@ export type Result = {
   sections: Section[]
   /** What runs, by name: "K3s": "v1.36.5+k3s1". */
   versions?: Record<string, string>
-  /** Measurements, such as a drill's: cells of digits are set to the right. */
-  tables?: Table[]
+  /** What a failover drill measured. */
+  drill?: DrillRow[]
 }
-
-export type Table = { title: string; words?: string; heading: string[]; rows: (string | number)[][] }
 
 // Text from outside becomes markup only here: what a template is given is struck of secrets, then escaped.
 type Markup = { markup: string }
@@ -79,7 +78,7 @@ ${failures.length === 0 ? undefined : html`<section>
 <ul class="failures">
 ${failures.map(card)}</ul>
 </section>
-`}${(result.tables ?? []).map(measured)}${hostTable(sections)}<section>
+`}${drillTable(result.drill)}${hostTable(sections)}<section>
 <h2>Every check, and its evidence</h2>
 ${sections.map((section) => facts(section, sections))}</section>
 </main>
@@ -230,17 +229,21 @@ ${words === '' ? undefined : html`<span class="words">${words}</span>
 `
 }
 
-const measured = ({ title, words, heading, rows }: Table): Markup => {
-  const isNumber = heading.map((_, column) => column > 0 && rows.every((cells) => /^[\d–-]/.test(String(cells[column] ?? '–'))))
-  const side = (column: number): Part => (isNumber[column] ? html` class="number"` : undefined)
+const drillTable = (rows: DrillRow[] = []): Part => {
+  if (rows.length === 0) return undefined
+  const seconds = (value: number | undefined): string => (value === undefined ? '–' : duration(value))
+  const away = ({ outage, failed, requests }: DrillRow['api']): Markup =>
+    html`<td class="number">${seconds(outage)}<small>${failed} of ${requests} failed</small></td>`
+  const number = (value: number | undefined): Markup => html`<td class="number">${seconds(value)}</td>`
+  const heading = ['API away', 'HTTP away', 'New leader after', 'Pods moved after', 'All well after']
   return html`<section>
-<h2>${title}</h2>
-${words === undefined ? undefined : html`<p class="soft">${words}</p>
-`}<div class="scroll" role="region" aria-label="${title}" tabindex="0">
-<table>
-<thead><tr>${heading.map((cell, column) => html`<th scope="col"${side(column)}>${cell}</th>`)}</tr></thead>
+<h2 id="drill">Failover drill</h2>
+<p class="soft">Under live traffic one thing after the other was taken away, and given back.</p>
+<div class="scroll" role="region" aria-labelledby="drill" tabindex="0">
+<table class="drill">
+<thead><tr><th scope="col">Taken away</th>${heading.map((text) => html`<th scope="col" class="number">${text}</th>`)}</tr></thead>
 <tbody>
-${rows.map(([first, ...cells]) => html`<tr><th scope="row">${first}</th>${cells.map((cell, index) => html`<td${side(index + 1)}>${cell}</td>`)}</tr>
+${rows.map((row) => html`<tr><th scope="row">${row.what}<small>${nameOf(row.target)}: ${row.how}</small></th>${away(row.api)}${away(row.http)}${number(row.leader)}${number(row.rescheduled)}${number(row.restored)}</tr>
 `)}</tbody>
 </table>
 </div>

@@ -1,5 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { DrillRow } from '../lib/drill-away.mts'
 import type { Outcome } from '../lib/hosts.mts'
 import { renderHtml, type Result } from '../lib/html.mts'
 import type { Section } from '../lib/report.mts'
@@ -110,10 +111,17 @@ test('a row of the table of hosts', () => {
     `<td class="number"><span class="none">–</span></td>${sign('bad', '✗', '1 of 1 fails')}</tr>`)
 })
 
-test('measurements are a table', () => {
-  const markup = page(green, { tables: [{ title: 'Drill', heading: ['Taken away', 'API away'], rows: [['a <b>', '3.8 s'], ['c', '–']] }] })
-  hasLine(markup, '<thead><tr><th scope="col">Taken away</th><th scope="col" class="number">API away</th></tr></thead>')
-  hasLine(markup, '<tr><th scope="row">a &lt;b&gt;</th><td class="number">3.8 s</td></tr>')
+const drill: DrillRow[] = [{
+  what: 'worker dies', target: 'k3s-worker-01', how: 'cut off from all others', away: 75, rescheduled: 61.24, restored: 12,
+  api: { requests: 430, failed: 0, outage: 0, slowest: 0.1, why: {} },
+  http: { requests: 860, failed: 3, outage: 1.44, slowest: 0.9, why: { 'no answer in 5 s': 3 } }
+}]
+
+test('what a drill measured is a table', () => {
+  hasLine(page(green, { drill }), '<tr><th scope="row">worker dies<small><span class="name">k3s-worker-01</span>: cut off from all others</small></th>' +
+    '<td class="number">0.0 s<small>0 of 430 failed</small></td><td class="number">1.4 s<small>3 of 860 failed</small></td>' +
+    '<td class="number">–</td><td class="number">1 min 1 s</td><td class="number">12.0 s</td></tr>')
+  assert.not.match(page(green), /Failover drill/)
 })
 
 const hostile = `"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>&amp;\u001b[31mred\u001b[0m\u202e\u0000`
@@ -124,7 +132,7 @@ test('hostile text stays text, wherever it comes from', () => {
       [hostile]: [ok(hostile, hostile), fails(`2 ${hostile}`, hostile, hostile)],
       b: [ok(hostile, 'x'), fails(`2 ${hostile}`, `y${hostile}`, 'z')], c: [ok(hostile, 'z')], d: [ok(hostile)]
     }), ...green],
-    { title: hostile, environment: hostile, versions: { [hostile]: hostile }, tables: [{ title: hostile, words: hostile, heading: [hostile], rows: [[hostile]] }] }
+    { title: hostile, environment: hostile, versions: { [hostile]: hostile }, drill: [{ ...drill[0]!, what: hostile, how: hostile, target: hostile }] }
   )
   const safe = '&quot;&#39;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=http://evil.example/x onerror=alert(1)&gt;&amp;amp;red'
   assert.ok(markup.split(safe).length > 20)
