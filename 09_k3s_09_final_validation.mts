@@ -13,23 +13,35 @@
 // Undo:    nothing to undo.
 // Example: ./09_k3s_09_final_validation.mts --html report.html
 
+import { writeFile } from 'node:fs/promises'
+import { input } from '@inquirer/prompts'
 import { prepare } from './09_k3s_01_prepare.mts'
 import { installControlPlane } from './09_k3s_02_install_control_plane.mts'
 import { joinWorkers } from './09_k3s_03_join_workers.mts'
 import { bootstrapAddons } from './09_k3s_04_bootstrap_addons.mts'
 import { installIngress } from './09_k3s_05_ingress_daemonset.mts'
 import { artifacts } from './lib/artifacts.mts'
+import { writeBundle } from './lib/bundle.mts'
 import { judgeRanges, judgeRoom, parseQuantity, type Room } from './lib/capacity.mts'
-import { readEtcd, snapshotStep, type EtcdState } from './lib/etcd.mts'
+import { drill, DrillFailed, renderDrill, type DrillRow, type Power } from './lib/drill.mts'
+import { UsageError } from './lib/errors.mts'
+import { readEtcd, type EtcdState } from './lib/etcd.mts'
+import { createHetzner } from './lib/hetzner.mts'
 import type { Run } from './lib/hosts.mts'
+import { renderHtml } from './lib/html.mts'
+import { withCanary } from './lib/ingress.mts'
 import type { Host } from './lib/inventory.mts'
 import { contextOf } from './lib/k3s.mts'
 import { createKubectl, getNodes, type Kubectl, type Node } from './lib/kubectl.mts'
+import { takeLock } from './lib/lock.mts'
+import { get } from './lib/probe.mts'
 import { remembered } from './lib/remembered.mts'
-import { operate, type Script } from './lib/script.mts'
+import { operate, type Script, type Validated } from './lib/script.mts'
+import { Secret } from './lib/secrets.mts'
 import { clusterSteps, kubeletSteps, publicSide, serverSteps } from './lib/security.mts'
 import type { Settings } from './lib/settings.mts'
 import type { Step } from './lib/step.mts'
+import { until } from './lib/trial.mts'
 
 export const finalValidation: Script = {
   id: '09_k3s_09',
@@ -43,7 +55,6 @@ export const finalValidation: Script = {
 
     await run.on(servers, (host) => [
       hasSoundEtcd(host, settings, etcd),
-      snapshotStep(settings),
       answersByItself(host, kubectl),
       ...serverSteps
     ])
@@ -75,7 +86,7 @@ const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Setting
     known.set(host.name, state)
     const { size, quota, fsyncP99, leads, leaderChanges } = state
     return [
-      `= ${leads ? 'leads' : 'follows'}; ${megabytes(size)} of ${megabytes(quota)}; 99 of 100 fsyncs within ${(fsyncP99 * 1000).toFixed(0)} ms; saw ${leaderChanges} leaders come`,
+      `= ${leads ? 'leads' : 'follows'}; ${megabytes(size)} of ${megabytes(quota)}; 99 of 100 fsyncs within ${(fsyncP99 * 1000).toFixed(0)} ms; leader changes seen: ${leaderChanges}`,
       ...(state.healthy && state.hasLeader ? [] : ['is not healthy: it has no leader']),
       ...(state.isLearner ? ['is a learner still, and does not vote'] : []),
       ...(size > quota * 0.8 ? ['is almost full: at its quota the cluster turns read-only'] : []),
@@ -154,4 +165,86 @@ const isOfOneVersion = ({ k3s: { version } }: Settings, read: () => Promise<Node
 
 const all = [prepare, installControlPlane, joinWorkers, bootstrapAddons, installIngress, finalValidation]
 
-if (import.meta.main) await operate(all, import.meta.filename, { mode: 'validate' })
+// ---- Then, where asked for: the drill, the page, the bundle ----
+
+const kubectlOf = async ({ settings, flags, signal, note }: Run): Promise<Kubectl> => {
+  const { k3s } = await artifacts(settings, { dir: flags['artifacts'], signal, say: note })
+  return createKubectl(k3s.file, contextOf(settings))
+}
+
+const powerOf = ({ signal, note }: Run): Power | undefined => {
+  const token = process.env['HCLOUD_TOKEN']
+  if (!token) return undefined
+  const hetzner = createHetzner(new Secret(token), { signal, say: note })
+  return {
+    off: async ({ address }) => hetzner.powerOff(await hetzner.serverAt(address)),
+    on: async ({ address }) => hetzner.powerOn(await hetzner.serverAt(address))
+  }
+}
+
+const confirmed = async (power: Power | undefined): Promise<void> => {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw new UsageError([{ file: 'command line', what: '--drill', expected: 'a terminal, for it must be confirmed', remedy: 'Run it at a terminal.' }])
+  }
+  await input({
+    message: `Servers and a worker will be ${power ? 'switched off at Hetzner' : 'cut off'}, one after the other, and given back. Type "drill":`,
+    validate: (answer) => answer === 'drill' || 'Type drill, or press ctrl-C.'
+  }, { output: process.stderr })
+}
+
+const holdDrill = async (run: Run, kubectl: Kubectl): Promise<{ rows: DrillRow[]; fault: string }> => {
+  const power = powerOf(run)
+  await confirmed(power)
+  const release = await takeLock(run.servers, { script: '09_final_validation --drill', force: false })
+  try {
+    return await withCanary({ kubectl, signal: run.signal }, async (canaryHost) => {
+      const balancers = run.settings.load_balancers.http
+      await until(60, run.signal, async () => {
+        const answers = await Promise.all(balancers.map((address) => get(address, { host: canaryHost, path: '/name' })))
+        return answers.every(({ status }) => status === 200) ? '' : 'the canary is not answered yet'
+      })
+      return { rows: await drill(run, { kubectl, canaryHost, power }), fault: '' }
+    })
+  } catch (error) {
+    if (error instanceof DrillFailed) return { rows: error.rows, fault: error.message }
+    throw error
+  } finally {
+    await release()
+  }
+}
+
+const goOn = async ({ run, sections, exitCode, seconds, say }: Validated) => {
+  const { flags: { html, bundle, drill: wanted }, settings: { environment } } = run
+  if (html === undefined && bundle === undefined && wanted === undefined) return { exitCode }
+  const kubectl = await kubectlOf(run)
+  const drilled = wanted !== undefined && exitCode === 0 ? await holdDrill(run, kubectl) : undefined
+  if (wanted !== undefined && exitCode !== 0) say('No drill: not everything holds, and a drill would make that worse.')
+  for (const line of renderDrill(drilled?.rows ?? [])) say(line)
+  if (drilled?.fault) say(drilled.fault)
+  const code = drilled?.fault ? 1 : exitCode
+  const page = renderHtml({
+    title: finalValidation.title, environment, date: new Date(), exitCode: code, seconds, sections,
+    ...(drilled ? { drill: drilled.rows } : {})
+  })
+  if (html !== undefined) {
+    await writeFile(html, page, { mode: 0o600 })
+    say(`The report is ${html}`)
+  }
+  if (bundle !== undefined) {
+    for (const lack of await writeBundle(run, { file: bundle, kubectl, report: page })) say(`not in the bundle: ${lack}`)
+    say(`The bundle is ${bundle}`)
+  }
+  return { exitCode: code, ...(drilled ? { drill: drilled.rows } : {}) }
+}
+
+if (import.meta.main) {
+  await operate(all, import.meta.filename, {
+    mode: 'validate',
+    after: goOn,
+    flags: {
+      html: '--html FILE        the report as one page for a browser',
+      bundle: '--bundle FILE      what a supporter would ask for, as FILE.tar.gz; without secrets',
+      drill: '--drill            take servers and a worker away under live traffic, and measure; must be confirmed'
+    }
+  })
+}

@@ -41,14 +41,20 @@ export const manifestStep = (kubectl: Kubectl, name: string, manifest: string): 
     } catch (error) {
       if (!(error instanceof KubectlError)) throw error
       if (/namespaces? .* not found/.test(error.message)) return 'is missing'
-      const changed = [...error.stdout.matchAll(/^diff .*\/MERGED-[^/]*\/(\S+)$/gm)].map(([, object]) => object)
-      if (error.exitCode === 1 && changed.length > 0) return `differs: ${changed.join(', ')}`
+      const changed = [...error.stdout.matchAll(/^diff .*\/MERGED-[^/]*\/(\S+)$/gm)].map(([, file = '']) => objectOf(file))
+      if (error.exitCode === 1 && changed.length > 0) return `missing or different: ${changed.join(', ')}`
       throw error
     }
   },
   change: async () => void (await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest)),
   within: 30 // an object whose status is just changing can differ from itself
 })
+
+// kubectl diff names its files by group.version.Kind.namespace.name.
+const objectOf = (file: string): string => {
+  const [, kind, namespace, name] = /\bv\d\w*\.([A-Z]\w*)\.([^.]*)\.(.+)$/.exec(file) ?? []
+  return kind ? `${kind} ${namespace ? `${namespace}/` : ''}${name}` : file
+}
 
 /** What the scripts read of a Kubernetes Node. */
 export type Node = {

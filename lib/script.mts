@@ -141,13 +141,13 @@ export type Validated = {
   say: (line: string) => void
 }
 
-type After = (validated: Validated) => Promise<number>
+type After = (validated: Validated) => Promise<{ exitCode: number } & Record<string, unknown>>
 
 /**
  * Runs scripts as an operator asked for on the command line: reads the inputs, plans, asks, applies, and sets the exit
  * code. `file` is the script that was started; `choose` picks from `scripts` by flags of their own. With mode
  * `validate` it looks only: nothing is asked or changed, and no lock is taken; `after` may then go on with what was
- * found, and returns the exit code.
+ * found, and returns the exit code and what the result as JSON is to have besides.
  */
 export const operate = async (
   scripts: Script[],
@@ -255,8 +255,8 @@ const validate = async (operation: Operation): Promise<number> => {
   const exitCode = sections.some(hasFailures) ? exitCodes.failed : exitCodes.converged
   const run = runOf(scripts.at(-1)!, 'validate', operation, false)
   const seconds = (performance.now() - started) / 1000
-  const code = after ? await after({ run, sections, exitCode, seconds, say: report.say }) : exitCode
-  return print(operation, code, sections, started)
+  const { exitCode: code, ...more } = after ? await after({ run, sections, exitCode, seconds, say: report.say }) : { exitCode }
+  return print(operation, code, sections, started, more)
 }
 
 const sum = ({ report }: Operation, sections: Section[], started: number): void => {
@@ -264,9 +264,9 @@ const sum = ({ report }: Operation, sections: Section[], started: number): void 
   report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
 }
 
-const print = ({ flags }: Operation, code: number, sections: Section[], started: number): number => {
+const print = ({ flags }: Operation, code: number, sections: Section[], started: number, more: object = {}): number => {
   const seconds = (performance.now() - started) / 1000
-  if (flags.json) console.log(redact(JSON.stringify(resultOf(code, seconds, sections), undefined, 2)))
+  if (flags.json) console.log(redact(JSON.stringify({ ...resultOf(code, seconds, sections), ...more }, undefined, 2)))
   return code
 }
 
