@@ -226,7 +226,7 @@ func (c *Config) kubeletArguments(cluster *Critical) ([]string, error) {
 		}
 	}
 	arguments := []string{
-		"--config-dir=" + directory, "--hostname-override=" + c.NodeName,
+		"--config-dir=" + directory, "--hostname-override=" + c.NodeName, "--read-only-port=0",
 		"--kubeconfig=" + agentDir + "/kubelet.kubeconfig", "--node-ip=" + c.NodeIP, "--node-labels=" +
 			strings.Join(append([]string{"node.kubernetes.io/instance-type=k3s"}, c.list("node-label")...), ","),
 	}
