@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { DrillRow } from './drill-away.mts'
+import type { DrillRow } from './drill.mts'
 import type { Outcome } from './hosts.mts'
 import { count, duration, type Section } from './report.mts'
 import { redact } from './secrets.mts'
@@ -112,7 +112,7 @@ const factsOf = (sections: Section[]): Fact[] =>
 const hostsOf = (sections: Section[]): string[] =>
   [...new Set(factsOf(sections).map(({ target }) => target))].filter((target) => target !== cluster).toSorted()
 
-const verdictOf = ({ sections, exitCode }: Result): Verdict => {
+const verdictOf = ({ sections, exitCode, drill }: Result): Verdict => {
   const all = factsOf(sections)
   const failed = all.filter(({ outcome }) => outcome.result === 'failed')
   const open = all.filter(({ outcome }) => tones[outcome.result] === 'open')
@@ -125,6 +125,7 @@ const verdictOf = ({ sections, exitCode }: Result): Verdict => {
   if (open.length > 0) {
     return { tone: 'open', sign: signs.open, words: `${open.length} ${of} ${open.length === 1 ? 'does' : 'do'} not hold yet` }
   }
+  if (exitCode !== 0 && drill) return { tone: 'bad', sign: signs.bad, words: `All ${all.length} checks hold, but the failover drill failed` }
   if (exitCode !== 0) return { tone: 'open', sign: signs.open, words: `It did not come to its end: ${plural(all.length, 'check')} hold so far` }
   return { tone: 'good', sign: signs.good, words: `The cluster is fit: ${all.length === 1 ? 'its one check holds' : `all ${all.length} checks hold`}` }
 }

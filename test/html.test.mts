@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { DrillRow } from '../lib/drill-away.mts'
+import type { DrillRow } from '../lib/drill.mts'
 import type { Outcome } from '../lib/hosts.mts'
 import { renderHtml, type Result } from '../lib/html.mts'
 import type { Section } from '../lib/report.mts'
@@ -60,6 +60,7 @@ test('failures are counted, and hosts apart from the cluster', () => {
 test('what was not seen to hold is never called fit', () => {
   assert.match(text(page([])), /\? {2}Nothing was checked/)
   assert.match(text(page(green, { exitCode: 130 })), /\? {2}It did not come to its end: 10 checks hold so far/)
+  assert.match(text(page(green, { exitCode: 1, drill: [] })), /✗ {2}All 10 checks hold, but the failover drill failed/)
   assert.match(text(page([section('x', 'X', { a: [ok('y'), { step: 'z', result: 'unknown' }] })])), /\? {2}1 of 2 checks does not hold yet/)
 })
 
