@@ -1,6 +1,7 @@
 import type { LoadBalancer } from './hetzner.mts'
 import type { Host } from './inventory.mts'
 import type { Settings } from './settings.mts'
+import type { Step } from './step.mts'
 
 /** The load balancers in front of this cluster, and in words which are missing. */
 export const ownBalancers = (all: LoadBalancer[], wanted: string[]): { own: LoadBalancer[]; missing: string[] } => {
@@ -61,8 +62,15 @@ const compareHttp = (
   ...(http.path === wanted.path ? [] : [`the path is ${http.path}, ingress.health_check.path says ${wanted.path}`]),
   ...(http.domain === wanted.host ? [] : [`the domain is ${orNone(http.domain)}, ingress.health_check.host says ${orNone(wanted.host)}`]),
   ...(http.statusCodes.join() === '200' ? [] : [`counts ${http.statusCodes.join(', ') || 'any status'} as healthy: let it count 200 alone`]),
+  ...(http.response === '' ? [] : [`expects the text "${http.response}" in the answer, which has none: take it out`]),
   ...(http.tls ? ['checks with TLS, and the nodes\' port 80 speaks plain HTTP: turn it off'] : [])
 ]
+
+// "unhealthy on 80, unknown on 443"
+const inPorts = (health: { port: number; status: string }[]): string =>
+  [...new Set(health.map(({ status }) => status))]
+    .map((status) => `${status} on ${health.filter((one) => one.status === status).map(({ port }) => port).join(' and ')}`)
+    .join(', ')
 
 /** What the load balancers know of a host, and where that differs from what was found from here. */
 export const compareTarget = (
@@ -83,17 +91,33 @@ export const compareTarget = (
     if (target.address !== host.address) differs.push(`is reached by ${balancer.name} over its public address: turn use_private_ip on`)
     const ports = toNodes(balancer).map(({ listenPort }) => listenPort)
     const known = target.health.filter(({ port }) => ports.includes(port))
-    for (const { port, status } of known) {
-      if (passed && status !== 'healthy') {
-        differs.push(`is ${status} for ${balancer.name} on port ${port}, though the check is answered 200 from here: `
-          + `within ${back} s it should be taken back; else look at what that one checks, and from which address`)
-      } else if (!passed && status === 'healthy') {
-        differs.push(`is healthy for ${balancer.name} on port ${port}, though the check fails from here: `
-          + `within ${out} s it should be let go; else look at what that one checks`)
-      }
+    const wrong = known.filter(({ status }) => passed !== (status === 'healthy'))
+    if (wrong.length > 0 && passed) {
+      differs.push(`is ${inPorts(wrong)} for ${balancer.name}, though the check is answered 200 from here: `
+        + `within ${back} s it should be taken back; else look at what that one checks, and from which address`)
+    } else if (wrong.length > 0) {
+      differs.push(`is ${inPorts(wrong)} for ${balancer.name}, though the check fails from here: `
+        + `within ${out} s it should be let go; else look at what that one checks`)
     }
     const statuses = known.map(({ port, status }) => `${port} ${status}`).join(', ') || 'no status yet'
     evidence.push(`${balancer.name}: ${statuses}`)
   }
   return { differs, evidence }
+}
+
+/** The steps that the load balancers are there, and configured as the settings and servers.tsv say. */
+export const balancerSteps = (found: LoadBalancer[], settings: Settings, hosts: Host[]): Step[] => {
+  const { own, missing } = ownBalancers(found, settings.load_balancers.http)
+  return [
+    {
+      name: 'has its load balancers at Hetzner',
+      check: async () => [...missing, ...own.map(({ name, targets }) => `= ${name} with ${targets.length} targets`)].join('\n'),
+      hint: 'correct load_balancers.http in the settings, or take a token of the project that has them'
+    },
+    ...own.map((balancer) => ({
+      name: `is checked by ${balancer.name} as the settings say`,
+      check: async () => compareBalancer(balancer, settings, hosts).join('\n'),
+      hint: 'change it at the load balancer, or in the settings where that is what you want'
+    }))
+  ]
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import { get, type Answer } from './probe.mts'
 import type { Settings } from './settings.mts'
@@ -11,8 +12,27 @@ export const checkOf = ({ ingress }: Settings): Check => ({
 })
 
 /** Makes the check once, of a node's address. */
-export const probe = (address: string, { path, host, timeout, proxyProtocol }: Check): Promise<Answer> =>
-  get(address, { path, proxyProtocol, timeout: timeout * 1000, ...(host === '' ? {} : { host }) })
+export const probe = (address: string, { path, host, timeout, proxyProtocol }: Check, signal?: AbortSignal): Promise<Answer> =>
+  get(address, { path, proxyProtocol, timeout: timeout * 1000, ...(host === '' ? {} : { host }), ...(signal ? { signal } : {}) })
+
+/**
+ * As many checks as turn a verdict, without the waits between them: one that hangs does not hold up the others. All are
+ * given up with the first answer for which `enough` is true.
+ */
+export const probes = async (address: string, check: Check, { signal, enough = () => false }: ProbesOptions = {}): Promise<Answer[]> => {
+  const stop = new AbortController()
+  const either = AbortSignal.any([stop.signal, ...(signal ? [signal] : [])])
+  const answers = await Promise.all(Array.from({ length: check.retries }, async (_, index) => {
+    await sleep(index * 100, undefined, { signal: either }).catch(() => {})
+    const answer = await probe(address, check, either)
+    if (enough(answer)) stop.abort()
+    return answer
+  }))
+  signal?.throwIfAborted()
+  return answers
+}
+
+type ProbesOptions = { signal?: AbortSignal; enough?: (answer: Answer) => boolean }
 
 /** Only 200 counts. */
 export const passes = ({ status }: Answer): boolean => status === 200
@@ -33,6 +53,27 @@ export const windowOf = ({ interval, timeout, retries }: Check): { out: number; 
   out: retries * (interval + timeout),
   back: retries * interval
 })
+
+export type Seen = { seconds: number; answer: Answer }
+
+/** Asks until as many checks in a row as turn a verdict agree; says when, or nothing where they did not in time. */
+export const until = async (
+  address: string,
+  check: Check,
+  healthy: boolean,
+  { seconds, signal }: { seconds: number; signal: AbortSignal }
+): Promise<Seen | undefined> => {
+  const started = performance.now()
+  const elapsed = (): number => (performance.now() - started) / 1000
+  while (elapsed() < seconds) {
+    const before = elapsed()
+    const answers = await probes(address, check, { signal, enough: (answer) => passes(answer) !== healthy })
+    const [answer] = answers
+    if (answer && answers.every((one) => passes(one) === healthy)) return { seconds: before + answer.milliseconds / 1000, answer }
+    await sleep(100, undefined, { signal })
+  }
+  return undefined
+}
 
 const milliseconds = (value: number): string => value.toFixed(value < 10 ? 1 : 0)
 
@@ -88,6 +129,18 @@ export const age = (seconds: number): string => {
 
 type Look = { colour: boolean; columns: number }
 
+// A column of the table does not jump about when a node begins to fail.
+const verdictWidth = 'unhealthy, 1 of 3 passed'.length
+const lastWidth = 'no connection'.length
+const brief = [['connected, but no answer', 'no answer'], ['no connection'], ['connection refused', 'refused'], ['connection closed', 'closed'],
+  ['connection reset', 'reset'], ['no HTTP'], ['no route']]
+
+const inBrief = (answer: Answer): string => {
+  const said = inShort(answer)
+  const [start, word = start] = brief.find(([beginning = '']) => said.startsWith(beginning)) ?? []
+  return word ?? said.slice(0, lastWidth)
+}
+
 const colours = { healthy: 'green', unhealthy: 'red', unknown: 'yellow' } as const
 
 /** The table of --watch: a row a node, the strip of the last checks with the newest on the right. */
@@ -104,9 +157,10 @@ export const renderWatch = (
     if (!tally) return [node, 'is asked', '', '', '', '']
     const since = tally.verdict === 'unknown' ? '' : age((now - tally.since) / 1000)
     const strip = tally.history.map((good) => (good ? '·' : '✗')).join('')
-    return [node, verdictInWords(tally, retries), inShort(tally.last), milliseconds(tally.last.milliseconds), since, strip]
+    return [node, verdictInWords(tally, retries), inBrief(tally.last), milliseconds(tally.last.milliseconds), since, strip]
   })
-  const widths = heading.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)))
+  const least = [0, verdictWidth, lastWidth, 4, 6, 0]
+  const widths = heading.map((_, column) => Math.max(least[column]!, ...[heading, ...rows].map((row) => row[column]!.length)))
   const line = (cells: string[]): string =>
     cells.map((cell, column) => {
       if (column === cells.length - 1) return cell

@@ -16,8 +16,8 @@ export type Service = {
     timeout: number
     /** Results in a row that turn a target. */
     retries: number
-    /** Of a check in HTTP. No domain means that no Host header is sent. */
-    http?: { domain: string; path: string; statusCodes: string[]; tls: boolean }
+    /** Of a check in HTTP. No domain: no Host header is sent; a response: what must be in the body. */
+    http?: { domain: string; path: string; response: string; statusCodes: string[]; tls: boolean }
   }
 }
 
@@ -110,6 +110,7 @@ const balancerSchema = z.object({
       http: z.object({
         domain: z.string().nullish(),
         path: z.string(),
+        response: z.string().nullish(),
         status_codes: z.array(z.coerce.string()).nullish(),
         tls: z.boolean().nullish()
       }).nullish()
@@ -310,7 +311,12 @@ const balancerOf = (raw: RawBalancer, servers: Map<number, RawServer>): LoadBala
       check: {
         ...check,
         ...(http
-          ? { http: { domain: http.domain ?? '', path: http.path, statusCodes: http.status_codes ?? [], tls: http.tls ?? false } }
+          ? {
+            http: {
+              ...{ domain: http.domain ?? '', path: http.path, response: http.response ?? '' },
+              ...{ statusCodes: http.status_codes ?? [], tls: http.tls ?? false }
+            }
+          }
           : {})
       }
     })),

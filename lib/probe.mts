@@ -14,6 +14,8 @@ export type ProbeOptions = {
   proxyProtocol?: boolean
   /** Milliseconds from the first packet to the end of the answer (default 5000). */
   timeout?: number
+  /** Gives up at once. */
+  signal?: AbortSignal
 }
 
 // A health check's answer is a few bytes; what answers without end is not what was asked for.
@@ -21,7 +23,7 @@ const mostBytes = 1024 * 1024
 
 /** One HTTP GET over a new connection; never throws. */
 export const get = (address: string, options: ProbeOptions = {}): Promise<Answer> => {
-  const { port = 80, path = '/', host, proxyProtocol = false, timeout = 5000 } = options
+  const { port = 80, path = '/', host, proxyProtocol = false, timeout = 5000, signal } = options
   const started = performance.now()
   return new Promise((resolve) => {
     const socket = connect({ host: address, port, noDelay: true })
@@ -29,12 +31,16 @@ export const get = (address: string, options: ProbeOptions = {}): Promise<Answer
     let connected = false
     const settle = (outcome: Omit<Answer, 'milliseconds'>): void => {
       clearTimeout(timer)
+      signal?.removeEventListener('abort', interrupted)
       socket.destroy()
       resolve({ milliseconds: performance.now() - started, ...outcome })
     }
     const late = (): void =>
       settle({ error: `${connected ? 'connected, but no answer' : 'no connection'} within ${timeout} ms` })
     const timer = setTimeout(late, timeout)
+    const interrupted = (): void => settle({ error: 'interrupted' })
+    if (signal?.aborted) return interrupted()
+    signal?.addEventListener('abort', interrupted)
     const read = (ended: boolean): void => {
       const outcome = readResponse(received, ended)
       if (outcome) settle(outcome)

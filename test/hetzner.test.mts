@@ -72,7 +72,7 @@ test('a service has its check, a null domain means no Host header', async () => 
     protocol: 'https', listenPort: 443, destinationPort: 80, proxyProtocol: false,
     check: {
       protocol: 'http', port: 80, interval: 15, timeout: 10, retries: 3,
-      http: { domain: '', path: '/healthz', statusCodes: ['200'], tls: false }
+      http: { domain: '', path: '/healthz', response: '', statusCodes: ['200'], tls: false }
     }
   })
 })

@@ -101,6 +101,12 @@ test('no answer in time', async () => {
   assert.ok(milliseconds >= 145 && milliseconds < 1000)
 })
 
+test('an interrupted one gives up at once', async () => {
+  const { answer, milliseconds } = await ask(() => {}, { signal: AbortSignal.timeout(50) })
+  assert.equal(answer, { error: 'interrupted' })
+  assert.ok(milliseconds < 1000)
+})
+
 test('an answer that never ends', async () => {
   const { answer } = await ask((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive '), { timeout: 150 })
   assert.equal(answer, { error: 'connected, but no answer within 150 ms' })
