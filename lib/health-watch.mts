@@ -16,9 +16,9 @@ type WatchOptions = {
  */
 export const watch = async (hosts: Host[], check: Check, { signal, say }: WatchOptions): Promise<void> => {
   const tallies = new Map<string, Tally | undefined>(hosts.map(({ name }) => [name, undefined]))
-  const live = process.stderr.isTTY === true
-  const table = live ? createTable(tallies, check) : undefined
   say(`${checkInWords(check)}; ${check.retries} in a row turn a node's verdict. ctrl-C ends it.`)
+  // A terminal that does not know its width has 0 columns, which ora would count lines by.
+  const table = process.stderr.isTTY === true && process.stderr.columns > 0 ? createTable(tallies, check) : undefined
   const follow = async ({ name, address }: Host): Promise<void> => {
     for (let next = Date.now(); !signal.aborted; next = Math.max(next + check.interval * 1000, Date.now())) {
       await sleep(next - Date.now(), undefined, { signal }).catch(() => {})
