@@ -140,6 +140,122 @@ test('images of agent/images are there before anything is pulled (docs: installa
   for (const node of everyNode) assert.match(await on(node, 'k3s ctr images ls -q'), /^docker\.io\/rancher\/mirrored-pause:/m)
 })
 
+test('an archive that comes to agent/images later is imported, and pinned (docs: add-ons/import-images.md; k3s: pkg/agent/containerd/watcher.go)', async () => {
+  const image = 'docker.io/library/contract:1'
+  const listed = (): Promise<string> => on(worker, `k3s ctr -n k8s.io images ls name==${image} | tail -n +2`)
+  await on(worker, `k3s ctr -n k8s.io images tag docker.io/rancher/mirrored-pause:3.10.2 ${image}
+k3s ctr -n k8s.io images export /run/contract.tar ${image}
+k3s ctr -n k8s.io images rm ${image}`)
+  try {
+    await on(worker, `cp /run/contract.tar ${data}/agent/images/contract.tar`)
+    await until('the image is there', 30, async () => (await listed()).includes(image))
+    for (const label of ['io.cattle.k3s.pinned=pinned', 'io.cri-containerd.pinned=pinned']) assert.match(await listed(), label)
+    await on(worker, `k3s ctr -n k8s.io images rm ${image}; k3s ctr -n k8s.io images import /run/contract.tar`)
+    assert.match(await listed(), image)
+  } finally {
+    await on(worker, `rm -f /run/contract.tar ${data}/agent/images/contract.tar; k3s ctr -n k8s.io images rm ${image} 2>/dev/null || true`)
+  }
+})
+
+const inSystem = (...args: string[]): Promise<string> => kubectl('-n', 'kube-system', ...args)
+
+test('the packaged addons run from those images (docs: installation/packaged-components.md; k3s: scripts/airgap/image-list.txt)', async () => {
+  const images = { coredns: 'mirrored-coredns-coredns', 'metrics-server': 'mirrored-metrics-server', 'local-path-provisioner': 'local-path-provisioner' }
+  for (const [name, image] of Object.entries(images)) {
+    await until(`${name} is available`, 120, async () => (await inSystem('get', 'deployment', name, '-o', 'jsonpath={.status.availableReplicas}')) !== '')
+    assert.match(await inSystem('get', 'deployment', name, '-o', 'jsonpath={.spec.template.spec.containers[*].image}'), new RegExp(`^rancher/${image}:v?\\d`))
+    assert.match(await on(worker, 'k3s ctr -n k8s.io images ls -q'), `docker.io/rancher/${image}:`)
+  }
+})
+
+/** Runs a pod that sleeps, and what is to be done with it. */
+const withPod = async (use: (run: (command: string) => Promise<string>) => Promise<void>): Promise<void> => {
+  await kubectl('run', 'contract', '--image', 'rancher/mirrored-library-busybox:1.37.0', '--restart', 'Never',
+    '--overrides', JSON.stringify({ spec: { nodeName: worker, terminationGracePeriodSeconds: 0 } }), '--command', '--', 'sleep', '600')
+  try {
+    await kubectl('wait', 'pod', 'contract', '--for=condition=Ready', '--timeout=60s')
+    await use((command) => kubectl('exec', 'contract', '--', 'sh', '-c', command))
+  } finally {
+    await kubectl('delete', 'pod', 'contract', '--wait=true', '--timeout=60s')
+  }
+}
+
+test('pods ask CoreDNS at cluster-dns, for Services and for nodes (docs: networking/networking-services.md; k3s: manifests/coredns.yaml, pkg/node/controller.go)', async () => {
+  const address = await inSystem('get', 'service', 'kube-dns', '-o', 'jsonpath={.spec.clusterIP}')
+  await withPod(async (run) => {
+    assert.match(await run('cat /etc/resolv.conf'), `nameserver ${address}\n`)
+    assert.match(await run('nslookup kubernetes.default.svc.cluster.local'), '10.43.0.1')
+    for (const node of await nodes()) assert.match(await run(`nslookup -type=a ${node.metadata.name}.`), internal(node))
+  })
+})
+
+test('what coredns-custom holds is read, before the packaged forward (docs: advanced.md, CoreDNS custom configuration imports; k3s: issue 12979)', async () => {
+  const corefile = await inSystem('get', 'configmap', 'coredns', '-o', 'jsonpath={.data.Corefile}')
+  assert.ok(corefile.indexOf('import /etc/coredns/custom/*.override') < corefile.indexOf('forward . /etc/resolv.conf'), corefile)
+  const was = await inSystem('get', 'configmap', 'coredns-custom', '--ignore-not-found', '-o', 'name')
+  if (was === '') await inSystem('create', 'configmap', 'coredns-custom')
+  const keys = {
+    'contract.override': 'template IN A contract.invalid {\n  answer "{{ .Name }} 5 IN A 198.51.100.1"\n}\n',
+    'contract.server': 'contract.test:53 {\n  template IN A {\n    answer "{{ .Name }} 5 IN A 198.51.100.2"\n  }\n}\n'
+  }
+  const patch = (of: Record<string, string | null>): Promise<string> =>
+    inSystem('patch', 'configmap', 'coredns-custom', '--type', 'merge', '-p', JSON.stringify({ data: of }))
+  try {
+    await patch(keys)
+    // A kubelet looks at a ConfigMap again at once where its pod changes, CoreDNS at its files every 30 to 45 seconds.
+    await inSystem('annotate', 'pods', '-l', 'k8s-app=kube-dns', 'contract=read', '--overwrite')
+    await withPod(async (run) => {
+      await until('both keys count', 150, async () =>
+        (await run('nslookup -type=a one.contract.invalid.')).includes('198.51.100.1') &&
+        (await run('nslookup -type=a one.contract.test.')).includes('198.51.100.2'))
+    })
+  } finally {
+    if (was === '') await inSystem('delete', 'configmap', 'coredns-custom')
+    else await patch({ 'contract.override': null, 'contract.server': null })
+    await inSystem('annotate', 'pods', '-l', 'k8s-app=kube-dns', 'contract-')
+  }
+})
+
+test('the metrics API answers for every node (docs: installation/packaged-components.md; k3s: manifests/metrics-server)', async () => {
+  type Metrics = { items: { metadata: { name: string }; usage: { cpu: string; memory: string } }[] }
+  const read = async (): Promise<Metrics> => JSON.parse(await kubectl('get', '--raw', '/apis/metrics.k8s.io/v1beta1/nodes')) as Metrics
+  await until('there are metrics of all nodes', 120, async () => (await read()).items.length === everyNode.length)
+  for (const { metadata, usage } of (await read()).items) {
+    assert.match(usage.cpu, /^[1-9]\d*\w$/, metadata.name)
+    assert.match(usage.memory, /^[1-9]\d*Ki$/, metadata.name)
+  }
+})
+
+test('local-path is the default StorageClass, its folder default-local-storage-path (docs: add-ons/storage.md, cli/server.md; k3s: manifests/local-storage.yaml)', async () => {
+  const defaults = `{range .items[?(@.metadata.annotations.storageclass\\.kubernetes\\.io/is-default-class=="true")]}{.metadata.name} {.provisioner} {.volumeBindingMode}{"\\n"}{end}`
+  assert.is(await kubectl('get', 'storageclass', '-o', `jsonpath=${defaults}`), 'local-path rancher.io/local-path WaitForFirstConsumer')
+  const configured = await on(first, `sed -n 's/^default-local-storage-path: *//p' /etc/rancher/k3s/config.yaml | tr -d '"'`)
+  const config = JSON.parse(await inSystem('get', 'configmap', 'local-path-config', '-o', 'jsonpath={.data.config\\.json}')) as { nodePathMap: unknown }
+  assert.equal(config.nodePathMap, [{ node: 'DEFAULT_PATH_FOR_NON_LISTED_NODES', paths: [configured || `${data}/storage`] }])
+})
+
+test('a restart writes the packaged manifests anew, and leaves alone what they do not say (docs: installation/packaged-components.md; k3s: pkg/deploy)', async () => {
+  const replicas = (): Promise<string> => inSystem('get', 'deployment', 'coredns', '-o', 'jsonpath={.spec.replicas}')
+  const before = await replicas()
+  const other = before === '2' ? '3' : '2'
+  // Manifests are applied in the order of their names: where the last one is, CoreDNS's was.
+  const [packaged, last] = [`${data}/server/manifests/coredns.yaml`, `${data}/server/manifests/zz-contract.yaml`]
+  try {
+    await inSystem('scale', 'deployment', 'coredns', `--replicas=${other}`)
+    await on(first, `echo '# edited' >> ${packaged}
+echo '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"contract-last","namespace":"default"}}' > ${last}
+systemctl restart k3s`)
+    await until('the last manifest is applied', 90, async () => (await kubectl('get', 'configmap', 'contract-last', '-o', 'name')) !== '')
+    assert.is(await on(first, `grep -c '^# edited' ${packaged} || true`), '0')
+    assert.is(await replicas(), other)
+  } finally {
+    await on(first, `rm -f ${last}`)
+    await kubectl('delete', 'configmap', 'contract-last', '--ignore-not-found')
+    await inSystem('scale', 'deployment', 'coredns', `--replicas=${before}`)
+  }
+  await until('CoreDNS is as it was', 60, async () => (await inSystem('get', 'deployment', 'coredns', '-o', 'jsonpath={.status.readyReplicas}')) === before)
+})
+
 test('a manifest is applied, and again when it changes (docs: installation/packaged-components.md; k3s: pkg/deploy)', async () => {
   const file = `${data}/server/manifests/contract.yaml`
   const write = (value: string): Promise<string> =>
@@ -245,6 +361,34 @@ test('a server whose critical values differ is refused (docs: cli/server.md; k3s
   const stranger = await aside(join, { input: `K10${'0'.repeat(64)}::server:${'0'.repeat(32)}` })
   assert.is.not(stranger.exitCode, 0)
   assert.match(stranger.stderr + stranger.stdout, 'token CA hash does not match the Cluster CA certificate hash')
+})
+
+test('disable keeps an addon away, or removes it; .skip has it left alone (docs: installation/packaged-components.md; k3s: pkg/deploy)', async () => {
+  const { stdout, stderr, exitCode } = await aside(`
+    flags="--disable-agent --cluster-init --node-name contract --node-ip 192.168.77.1 --token-file /run/contract.token"
+    kc() { k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout 5s "$@"; }
+    up() { k3s server $flags "$@" > ${data}/agent/log 2>&1 & pid=$!; }
+    until_so() { for second in $(seq 90); do "$@" > /dev/null 2>&1 && return; sleep 1; done; echo "not so: $*"; tail -5 ${data}/agent/log; kill $pid; exit 1; }
+    has() { kc -n kube-system get "$1"; }
+    has_not() { kc get --raw /readyz && ! kc -n kube-system get "$1" && [[ $(kc -n kube-system get "$1" 2>&1) == *NotFound* ]]; }
+    down() { kill $pid; wait $pid || true; }
+    manifests=${data}/server/manifests
+    mkdir -p $manifests; touch $manifests/local-storage.yaml.skip
+    printf "apiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: last, namespace: kube-system}\\n" > $manifests/zz-contract.yaml
+    up --disable metrics-server
+    until_so has configmap/last
+    until_so has deployment/coredns
+    has_not deployment/metrics-server; has_not deployment/local-path-provisioner
+    test ! -e $manifests/metrics-server/metrics-server-deployment.yaml
+    echo first: $(cd $manifests && ls)
+    down
+    up --disable metrics-server --disable coredns
+    until_so has_not deployment/coredns
+    until_so test ! -e $manifests/coredns.yaml
+    has configmap/last
+    down`, { alone: true, input: '0123456789abcdef0123456789abcdef' })
+  assert.is(exitCode, 0, stderr + stdout)
+  assert.match(stdout, /first: .*\bcoredns\.yaml\b.*\blocal-storage\.yaml local-storage\.yaml\.skip\b/)
 })
 
 test('a snapshot restores what was, once until a normal start (docs: datastore/backup-restore.md; k3s: pkg/etcd/etcd.go, Reset)', async () => {

@@ -62,12 +62,12 @@ var serverFlags = map[string]flagKind{
 	"kube-apiserver-arg": list, "kube-controller-manager-arg": list, "kube-scheduler-arg": list, "etcd-arg": list,
 	"etcd-expose-metrics": flag, "etcd-disable-snapshots": flag, "etcd-snapshot-name": text,
 	"etcd-snapshot-schedule-cron": text, "etcd-snapshot-retention": text, "etcd-snapshot-dir": text,
-	"etcd-snapshot-compress": flag,
+	"etcd-snapshot-compress": flag, "default-local-storage-path": text, "system-default-registry": text,
 	// Accepted and without effect here.
 	"advertise-port": text, "https-listen-port": text, "write-kubeconfig": text, "write-kubeconfig-group": text,
-	"tls-san-security": flag, "servicelb-namespace": text, "default-local-storage-path": text,
+	"tls-san-security": flag, "servicelb-namespace": text,
 	"kube-cloud-controller-manager-arg": list, "kube-apiserver-port": text, "helm-job-image": text,
-	"supervisor-metrics": flag, "system-default-registry": text, "disable-scheduler": flag, "disable-agent": flag,
+	"supervisor-metrics": flag, "disable-scheduler": flag, "disable-agent": flag,
 	"disable-apiserver": flag, "disable-controller-manager": flag, "disable-etcd": flag, "flannel-ipv6-masq": flag,
 	"flannel-external-ip": flag, "etcd-s3": flag, "etcd-snapshot-reconcile-interval": text,
 	"datastore-endpoint": text, "multi-cluster-cidr": flag, "kine-tls": flag, "etcd-disable": flag,
@@ -76,7 +76,7 @@ var serverFlags = map[string]flagKind{
 // What the double takes without a word in K3s's place and does not do: said once, at the start.
 var withoutEffect = []string{
 	"embedded-registry", "node-external-ip", "private-registry", "selinux", "snapshotter", "with-node-id",
-	"etcd-s3", "system-default-registry", "flannel-external-ip", "supervisor-metrics", "egress-selector-mode",
+	"etcd-s3", "flannel-external-ip", "supervisor-metrics", "egress-selector-mode",
 	"https-listen-port", "advertise-port", "write-kubeconfig", "data-dir", "vpn-auth", "datastore-endpoint",
 }
 

@@ -121,7 +121,11 @@ func startContainerd(ctx context.Context, c *Config) error {
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
-	return importImages()
+	if err := importImages(); err != nil {
+		return err
+	}
+	go watchImages(ctx)
+	return nil
 }
 
 func ctr(args ...string) error {
@@ -133,7 +137,26 @@ func ctr(args ...string) error {
 	return call(child)
 }
 
-// importImages loads what lies in agent/images and was not loaded before: docs.k3s.io/installation/airgap.
+// imagesEvery: K3s, pkg/agent/containerd/watcher.go, imports two seconds after a file came.
+const imagesEvery = 2 * time.Second
+
+// pinned keeps the kubelet from removing what lies in agent/images: K3s, pkg/agent/containerd/containerd.go.
+var pinned = []string{"--label", "io.cattle.k3s.pinned=pinned", "--label", "io.cri-containerd.pinned=pinned"}
+
+// watchImages loads what comes to agent/images later: docs.k3s.io/add-ons/import-images.
+func watchImages(ctx context.Context) {
+	for ctx.Err() == nil {
+		time.Sleep(imagesEvery)
+		if err := importImages(); err != nil {
+			problem("Unable to keep what was imported: %v", err)
+		}
+	}
+}
+
+var tried = map[string]string{}
+
+// importImages loads what lies in agent/images and was not loaded before: docs.k3s.io/installation/airgap. A file that
+// cannot be loaded is tried again when it changes, and with the next start.
 func importImages() error {
 	state := filepath.Join(containerdRoot, "k3s-imported.json")
 	known := map[string]string{}
@@ -142,6 +165,7 @@ func importImages() error {
 	}
 	files, _ := filepath.Glob(imagesDir + "/*")
 	sort.Strings(files)
+	changed := false
 	for _, file := range files {
 		held, err := os.Stat(file)
 		archive := strings.HasSuffix(file, ".tar") || strings.HasSuffix(file, ".tar.zst") ||
@@ -150,16 +174,22 @@ func importImages() error {
 			continue
 		}
 		mark := fmt.Sprintf("%d %d", held.Size(), held.ModTime().UnixNano())
-		if known[file] == mark {
+		if known[file] == mark || tried[file] == mark {
 			continue
 		}
+		tried[file] = mark
 		began := time.Now()
-		if err := ctr("-n", "k8s.io", "images", "import", "--all-platforms", file); err != nil {
+		arguments := append([]string{"-n", "k8s.io", "images", "import", "--all-platforms"}, pinned...)
+		if err := ctr(append(arguments, file)...); err != nil {
 			problem("Unable to import %s: %v", file, err)
 			continue
 		}
 		info("Imported images from %s in %s", file, time.Since(began).Round(time.Millisecond))
 		known[file] = mark
+		changed = true
+	}
+	if !changed {
+		return nil
 	}
 	content, err := json.Marshal(known)
 	if err != nil {

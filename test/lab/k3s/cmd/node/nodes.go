@@ -152,8 +152,8 @@ func dropPasswords(ctx context.Context, client *kubernetes.Clientset, gone strin
 	}
 }
 
-// watchGone calls for every node that is deleted.
-func watchGone(ctx context.Context, client *kubernetes.Clientset) {
+// watchNodes sees to what depends on which nodes there are: the passwords of those gone, the addresses in DNS.
+func watchNodes(ctx context.Context, client *kubernetes.Clientset) {
 	known := map[string]bool{}
 	for range time.Tick(2 * time.Second) {
 		nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
@@ -164,10 +164,16 @@ func watchGone(ctx context.Context, client *kubernetes.Clientset) {
 		for _, node := range nodes.Items {
 			now[node.Name] = true
 		}
+		var gone []string
 		for name := range known {
 			if !now[name] {
 				dropPasswords(ctx, client, name)
+				gone = append(gone, name)
 			}
+		}
+		if err := updateNodeHosts(ctx, client, nodes.Items, gone); err != nil {
+			problem("Unable to update coredns node hosts: %v", err)
+			continue
 		}
 		known = now
 	}

@@ -128,7 +128,7 @@ func (c *Config) afterReady(ctx context.Context, etcd *Etcd) error {
 	go keep("kube-scheduler", c.schedulerArguments()...)
 	go etcd.markOwn(ctx, client)
 	go etcd.manageNodes(ctx, client)
-	go watchGone(ctx, client)
+	go watchNodes(ctx, client)
 	go c.deployManifests(ctx)
 	go etcd.scheduleSnapshots(ctx)
 	info("Kube API server is now running")

@@ -1,7 +1,9 @@
 // The release tool packs what the build made: the k3s that carries the other binaries, and the archive of images.
 //
 //	release k3s OUT WRAPPER FILE...        OUT is WRAPPER with an archive of FILEs at its end
-//	release images OUT NAME=FOLDER...      OUT is an archive of images, each one layer: the FOLDER
+//	release images OUT NAME=FOLDER[=CONFIG]...
+//	                                       OUT is an archive of images, each one layer: the FOLDER, which several may
+//	                                       share; CONFIG is FOLDER.json unless given
 package main
 
 import (
@@ -91,9 +93,21 @@ func packImages(out string, images []string) error {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
 	var manifest []map[string]any
+	layers := map[string]string{}
 	for _, image := range images {
 		name, folder, _ := strings.Cut(image, "=")
-		entry, err := packImage(writer, name, folder)
+		folder, config, given := strings.Cut(folder, "=")
+		if !given {
+			config = folder + ".json"
+		}
+		if layers[folder] == "" {
+			digest, err := packLayer(writer, folder)
+			if err != nil {
+				return err
+			}
+			layers[folder] = digest
+		}
+		entry, err := packImage(writer, name, layers[folder], config)
 		if err != nil {
 			return err
 		}
@@ -115,31 +129,34 @@ func packImages(out string, images []string) error {
 	return os.WriteFile(out, content, 0o644)
 }
 
-func packImage(writer *tar.Writer, name, folder string) (map[string]any, error) {
+func packLayer(writer *tar.Writer, folder string) (string, error) {
 	layer, err := layerOf(folder)
+	if err != nil {
+		return "", err
+	}
+	digest := hash(layer)
+	return digest, add(writer, &tar.Header{Name: digest + ".tar", Mode: 0o644}, layer)
+}
+
+func packImage(writer *tar.Writer, name, layer, configFile string) (map[string]any, error) {
+	config := map[string]any{}
+	content, err := os.ReadFile(configFile)
 	if err != nil {
 		return nil, err
 	}
-	config := map[string]any{}
-	if content, err := os.ReadFile(folder + ".json"); err == nil {
-		if err := json.Unmarshal(content, &config); err != nil {
-			return nil, err
-		}
+	if err := json.Unmarshal(content, &config); err != nil {
+		return nil, err
 	}
-	digest := hash(layer)
 	image, err := json.Marshal(map[string]any{
 		"architecture": "amd64", "os": "linux", "config": config, "created": "1970-01-01T00:00:00Z",
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layer}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	layerName, configName := digest+".tar", hash(image)+".json"
-	if err := add(writer, &tar.Header{Name: layerName, Mode: 0o644}, layer); err != nil {
-		return nil, err
-	}
+	configName := hash(image) + ".json"
 	err = add(writer, &tar.Header{Name: configName, Mode: 0o644}, image)
-	return map[string]any{"Config": configName, "RepoTags": []string{name}, "Layers": []string{layerName}}, err
+	return map[string]any{"Config": configName, "RepoTags": []string{name}, "Layers": []string{layer + ".tar"}}, err
 }
 
 func hash(content []byte) string {
