@@ -54,11 +54,11 @@ export const installIngress: Script = {
     await run.on(hosts, (host) => [answersTheCheck(host, settings), keepsItsOtherPorts(host)])
     await run.once([
       answersThroughBalancers(settings),
-      hasRefusedNothing(kubectl),
+      hasRefusedNothing(kubectl, settings.ingress.health_check),
       {
         name: 'carries a canary through every node and both load balancers',
         trial: true,
-        check: () => canaryFaults({ kubectl, signal }, run.chosen.filter(run.stands), settings)
+        check: () => canaryFaults({ kubectl, signal, name: 'canary' }, run.chosen.filter(run.stands), settings)
       }
     ])
   }
@@ -197,7 +197,7 @@ const answersThroughBalancers = (settings: Settings): Step => {
 type Event = { involvedObject: { kind: string; namespace?: string; name: string }; type: string; message: string; lastTimestamp: string }
 
 // An Ingress that the controller refuses is answered by 404, and only an event tells why.
-const hasRefusedNothing = (kubectl: Kubectl): Step => ({
+const hasRefusedNothing = (kubectl: Kubectl, check: Settings['ingress']['health_check']): Step => ({
   name: 'has refused no Ingress, and nothing of its configuration',
   check: async () => {
     const { items } = JSON.parse(await kubectl(['get', 'events', '-A', '-o', 'json', '--sort-by=.lastTimestamp'])) as { items: Event[] }
@@ -209,6 +209,9 @@ const hasRefusedNothing = (kubectl: Kubectl): Step => ({
       if (isOurs) latest.set(`${kind} ${where}/${name}`, event)
     }
     const refused = [...latest].filter(([, { type }]) => type === 'Warning').map(([object, { message }]) => `${object}: ${message}`)
+    // nginx would take all its requests for the load balancers' own.
+    const named = (await kubectl(['get', 'ingress', '-A', '-o', 'jsonpath={.items[*].spec.rules[*].host}'])).split(' ')
+    if (check.host !== '' && named.includes(check.host)) refused.push(`an Ingress has the name of the health check, ${check.host}`)
     return refused.length > 0 ? refused.join('\n') : `= ${ingresses.filter(Boolean).length} Ingresses`
   },
   hint: 'until it is mended, its names are answered by 404'

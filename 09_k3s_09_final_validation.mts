@@ -175,10 +175,11 @@ const kubectlOf = async ({ settings, flags, signal, note }: Run): Promise<Kubect
 const powerOf = ({ signal, note }: Run): Power | undefined => {
   const token = process.env['HCLOUD_TOKEN']
   if (!token) return undefined
-  const hetzner = createHetzner(new Secret(token), { signal, say: note })
+  const taking = createHetzner(new Secret(token), { signal, say: note })
+  const giving = createHetzner(new Secret(token), { say: note }) // ctrl-C must not keep a server off
   return {
-    off: async ({ address }) => hetzner.powerOff(await hetzner.serverAt(address)),
-    on: async ({ address }) => hetzner.powerOn(await hetzner.serverAt(address))
+    off: async ({ address }) => taking.powerOff(await taking.serverAt(address)),
+    on: async ({ address }) => giving.powerOn(await giving.serverAt(address))
   }
 }
 
@@ -197,7 +198,7 @@ const holdDrill = async (run: Run, kubectl: Kubectl): Promise<{ rows: DrillRow[]
   await confirmed(power)
   const release = await takeLock(run.servers, { script: '09_final_validation --drill', force: false })
   try {
-    return await withCanary({ kubectl, signal: run.signal }, async (canaryHost) => {
+    return await withCanary({ kubectl, signal: run.signal, name: 'drill' }, async (canaryHost) => {
       const balancers = run.settings.load_balancers.http
       await until(60, run.signal, async () => {
         const answers = await Promise.all(balancers.map((address) => get(address, { host: canaryHost, path: '/name' })))
@@ -209,7 +210,7 @@ const holdDrill = async (run: Run, kubectl: Kubectl): Promise<{ rows: DrillRow[]
     if (error instanceof DrillFailed) return { rows: error.rows, fault: error.message }
     throw error
   } finally {
-    await release()
+    await release().catch(() => run.note('The lock could not be given back; the next run on this bastion takes it over.'))
   }
 }
 

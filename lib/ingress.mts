@@ -16,8 +16,10 @@ type Times = { drain: number; minReady: number; grace: number }
  * slowest load balancer has let go of it, and the next node's turn comes when it has taken this one back.
  */
 export const updateTimes = ({ ingress: { health_check: { interval, timeout, retries } } }: Settings): Times => {
-  const drain = retries * (interval + timeout) + 5
-  return { drain, minReady: retries * interval + timeout, grace: drain + 60 }
+  // One interval more, for checks that are late.
+  const drain = retries * (interval + timeout) + interval
+  // nginx lets its last requests end for at most two minutes (worker-shutdown-timeout).
+  return { drain, minReady: retries * interval + timeout + interval, grace: drain + 130 }
 }
 
 const isProxied = ({ ingress }: Settings): boolean => ingress.client_address === 'proxy-protocol'
@@ -26,12 +28,12 @@ const isProxied = ({ ingress }: Settings): boolean => ingress.client_address ===
 export const manifestValues = (settings: Settings) => {
   const { ingress: { image, client_address, health_check }, load_balancers: { http } } = settings
   const { drain, minReady, grace } = updateTimes(settings)
-  const headers = { 'proxy-protocol': 'proxy_protocol', 'x-forwarded-for': 'X-Forwarded-For', none: '' }
   return {
     config: {
       PROXY_PROTOCOL: isProxied(settings) ? 'True' : 'False',
-      REAL_IP_HEADER: headers[client_address],
-      REAL_IP_FROM: client_address === 'none' ? '' : http.join(','),
+      REAL_IP_HEADER: isProxied(settings) ? 'proxy_protocol' : 'X-Forwarded-For',
+      // nginx takes no empty list; nobody comes by a socket.
+      REAL_IP_FROM: client_address === 'none' || http.length === 0 ? 'unix:' : http.join(','),
       STATUS_ADDRESS: http[0] ?? '',
       LISTEN_OPTIONS: isProxied(settings) ? 'proxy_protocol' : '',
       HEALTH_HOSTS: health_check.host,
@@ -53,15 +55,17 @@ export const inWords = ({ status, error }: Answer): string => error ?? `HTTP ${s
 /** Asks a load balancer for the health path. It speaks to clients, so it is told nothing of the PROXY protocol. */
 export const checkBalancer = (address: string, settings: Settings): Promise<Answer> => checkHealth({ address }, settings, false)
 
-type CanaryContext = { kubectl: Kubectl; signal: AbortSignal }
+/** `name` keeps apart what runs at the same time. */
+type CanaryContext = { kubectl: Kubectl; signal: AbortSignal; name: string }
 
 /**
  * Makes an Ingress to the netcheck pods under a name of its own, runs `use` with that name, and removes it, also when
  * the run is interrupted. GET /name with that host is answered by the name of the node whose pod it reached.
  */
-export const withCanary = async <Result,>({ kubectl, signal }: CanaryContext, use: (host: string) => Promise<Result>): Promise<Result> => {
-  const host = 'canary.keybuzz.internal'
-  const manifest = await readManifest('05_ingress/canary.yaml', { NAMESPACE: netcheck.namespace, SERVICE: netcheck.service, HOST: host })
+export const withCanary = async <Result,>({ kubectl, signal, name }: CanaryContext, use: (host: string) => Promise<Result>): Promise<Result> => {
+  const host = `${name}.keybuzz.internal`
+  const { namespace, service } = netcheck
+  const manifest = await readManifest('05_ingress/canary.yaml', { NAME: name, NAMESPACE: namespace, SERVICE: service, HOST: host })
   return withObjects({ kubectl, manifest, signal }, () => use(host))
 }
 

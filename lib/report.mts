@@ -132,7 +132,8 @@ export type Report = Listener & {
  */
 export const createReport = (name: string, { json, verbose }: { json: boolean; verbose: boolean }): Report => {
   const text = json ? process.stderr : process.stdout
-  const live = text.isTTY === true && process.stderr.isTTY === true
+  // ora counts lines by the width, and a terminal without one would keep it counting.
+  const live = text.isTTY === true && process.stderr.isTTY === true && process.stderr.columns > 0
   const look: Look = { colour: text.isTTY === true && !process.env['NO_COLOR'], verbose }
   const folder = join(homedir(), '.keybuzz', 'logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })

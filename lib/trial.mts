@@ -9,11 +9,15 @@ type Trial = { kubectl: Kubectl; signal: AbortSignal; manifest: string }
  */
 export const withObjects = async <Result,>({ kubectl, manifest, signal }: Trial, use: () => Promise<Result>): Promise<Result> => {
   signal.throwIfAborted()
+  const remove = (): Promise<string> => kubectl(['delete', '--ignore-not-found', '--wait=false', '-f', '-'], manifest)
   try {
     await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest)
-    return await use()
-  } finally {
-    await kubectl(['delete', '--ignore-not-found', '--wait=false', '-f', '-'], manifest)
+    const result = await use()
+    await remove()
+    return result
+  } catch (error) {
+    await remove().catch(() => {}) // the first error is the one that says what is wrong
+    throw error
   }
 }
 

@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+// Runs in the bastion: asks the API, and a canary through both public load balancers, until it is told to end (TERM).
+// Then prints as JSON what came of it. Each target is asked every INTERVAL ms (200), over a new connection each time.
+//   node test/lab/traffic.mts [INTERVAL]
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tally } from '../../lib/drill-outage.mts'
+import { withCanary } from '../../lib/ingress.mts'
+import { contextOf } from '../../lib/k3s.mts'
+import { createKubectl } from '../../lib/kubectl.mts'
+import { apiTarget, httpTargets, startProbes } from '../../lib/probes.mts'
+import { readSettings } from '../../lib/settings.mts'
+
+const interrupt = new AbortController()
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => interrupt.abort())
+const { signal } = interrupt
+
+const settings = await readSettings(join(import.meta.dirname, '../../settings.yaml'))
+const kubectl = createKubectl(join(settings.k3s.artifacts, 'k3s'), contextOf(settings))
+await withCanary({ kubectl, signal, name: 'traffic' }, async (canary) => {
+  const http = httpTargets(settings, canary)
+  const wellFor = async (times: number): Promise<void> => {
+    for (let time = 0; time < times && !signal.aborted; time++) {
+      const answers = await Promise.all(http.map(({ ask }) => ask()))
+      if (answers.some((why) => why !== '')) time = 0
+      await sleep(100)
+    }
+  }
+  await wellFor(20) // every node's controller takes the canary up by itself
+  const from = performance.now()
+  const probes = startProbes([await apiTarget(settings, kubectl), ...http], Number(process.argv[2] ?? 200))
+  console.error('begun')
+  while (!signal.aborted) await sleep(50)
+  await probes.settle()
+  probes.stop()
+  const window = { from, to: performance.now() }
+  const failedAt = probes.samples('http').filter(({ why }) => why !== '').map(({ sent }) => Math.round(sent - from)).toSorted((a, b) => a - b)
+  console.log(JSON.stringify({ api: tally(probes.samples('api'), window), http: tally(probes.samples('http'), window), failedAt }))
+})
