@@ -190,7 +190,7 @@ export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
     artifacts: text("the absolute path of a folder, or ''", (value) => /^(\/[\w./+@-]*)?$/.test(value)).default(''),
     max_pods: integer(1, MOST_PODS, "pods: a node's /24 has no more addresses").default(250),
     kubelet_args: args(kubeletRemedy).default([]),
-    etcd_args: args(etcdRemedy).default([]),
+    etcd_args: args(etcdRemedy).default(['heartbeat-interval=200', 'election-timeout=2000']),
     system_reserved: resources().default('cpu=200m,memory=512Mi'),
     kube_reserved: resources().default('cpu=200m,memory=512Mi'),
     server_taint: z.boolean({ error: 'true or false' }).default(true)
