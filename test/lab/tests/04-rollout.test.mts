@@ -34,6 +34,14 @@ done`])
   assert.ok(failures < answers / 3, `${failures} of ${answers + failures} requests failed`)
 })
 
+test('K3s was restarted on every server, and CoreDNS has kept its replicas, nameservers and budget', async () => {
+  const inSystem = (...args: string[]): Promise<string> => kubectl('-n', 'kube-system', 'get', ...args)
+  assert.is(await inSystem('deployment', 'coredns', '-o', 'jsonpath={.spec.replicas} {.status.readyReplicas}'), '3 3')
+  assert.is(await inSystem('deployment', 'metrics-server', '-o', 'jsonpath={.spec.replicas}'), '2')
+  assert.match(await inSystem('configmap', 'coredns-custom', '-o', 'jsonpath={.data}'), /forward \. 10\.0\.0\.53/)
+  assert.is(await inSystem('pdb', 'coredns', '-o', 'jsonpath={.spec.maxUnavailable}'), '1')
+})
+
 test('a server is not restarted while another is down', async () => {
   await on('k3s-master-03', 'systemctl stop k3s')
   const run = await script('09_k3s_02_install_control_plane', '--yes', '--hosts', 'k3s-master-01')

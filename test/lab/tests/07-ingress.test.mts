@@ -1,0 +1,121 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { readSettings } from '../../../lib/settings.mts'
+import { bastion, bastionStart, kill, labUp, start, type Running } from '../nodes.mts'
+import { applyAll, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
+
+await labUp()
+const converged = await applyAll('--yes')
+if (converged.exitCode !== 0) throw new Error(converged.text)
+
+type Tally = { requests: number; failed: number; outage: number; slowest: number; why: Record<string, number> }
+type Traffic = { api: Tally; http: Tally; failedAt: number[] }
+
+// Fifty requests a second, half through each load balancer, unless told otherwise.
+const traffic = async (interval = 40): Promise<Running> => {
+  const running = await bastionStart(['node', 'test/lab/traffic.mts', String(interval)])
+  await until('the canary is answered', 60, async () => (await kubectl('-n', 'keybuzz-netcheck', 'get', 'ingress', 'traffic', '--ignore-not-found')) !== '')
+  await new Promise((resolve) => setTimeout(resolve, 6000))
+  return running
+}
+const end = async (running: Running): Promise<Traffic> => {
+  await running.kill('TERM')
+  const { stdout, stderr } = await running.done
+  if (!stdout.startsWith('{')) throw new Error(stderr)
+  return JSON.parse(stdout) as Traffic
+}
+const told = (what: string, { requests, failed, outage, slowest, why }: Tally): void =>
+  console.log(`  ${what}: ${failed} of ${requests} failed, away for ${outage.toFixed(1)} s, slowest answer ${slowest.toFixed(1)} s ${failed > 0 ? JSON.stringify(why) : ''}`)
+
+test('a rolling update under fifty requests a second through both load balancers fails none', async () => {
+  const running = await traffic()
+  await kubectl('-n', 'nginx-ingress', 'rollout', 'restart', 'daemonset/nginx-ingress')
+  await kubectl('-n', 'nginx-ingress', 'rollout', 'status', 'daemonset/nginx-ingress', '--timeout=8m')
+  const { http } = await end(running)
+  told('HTTP', http)
+  assert.ok(http.requests > 1000)
+  assert.is(http.failed, 0)
+})
+
+test('a node powered off: requests fail only until the check has seen it, and pods elsewhere keep their names', async () => {
+  const { ingress: { health_check: { interval, timeout, retries } } } = await readSettings('test/lab/settings.yaml')
+  const window = retries * (interval + timeout)
+  const nodes = (await kubectl('-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', 'jsonpath={.items[*].spec.nodeName}')).split(' ')
+  const victim = nodes.find((name) => name.includes('worker')) ?? 'k3s-worker-01'
+  const others = everyNode.filter((name) => name !== victim)
+  const pods = new Map((await kubectl('-n', 'keybuzz-netcheck', 'get', 'pods', '-o', 'jsonpath={range .items[*]}{.spec.nodeName} {.metadata.name}{"\\n"}{end}'))
+    .split('\n').map((line) => line.split(' ') as [string, string]))
+
+  const running = await traffic()
+  const began = Date.now()
+  await kill(victim)
+  // As a resolver does: a name that is not answered is asked for again.
+  const lookups = await Promise.all(others.map(async (name) => kubectl('-n', 'keybuzz-netcheck', 'exec', pods.get(name)!, '--', 'sh', '-c', `
+lost=0 asked=0; end=$(($(date +%s) + 30))
+while [ $(date +%s) -lt $end ]; do
+  asked=$((asked + 1)); answered=
+  for try in 1 2 3 4; do if timeout 2 nslookup kubernetes.default.svc.cluster.local >/dev/null 2>&1; then answered=1; break; fi; done
+  [ -n "$answered" ] || lost=$((lost + 1))
+  sleep 0.2
+done
+echo "$lost $asked"`)))
+  const seconds = (Date.now() - began) / 1000
+  const { http, api, failedAt } = await end(running)
+  await start(victim)
+
+  told(`HTTP, ${victim} dead for ${seconds.toFixed(0)} s`, http)
+  told('API', api)
+  const spread = failedAt.length > 0 ? (failedAt.at(-1)! - failedAt[0]!) / 1000 : 0
+  console.log(`  the failed requests were sent within ${spread.toFixed(1)} s; the check's window is ${window} s`)
+  assert.ok(spread <= window, `failed requests were sent within ${spread} s, longer than the check's ${window} s`)
+  const counts = lookups.map((line) => line.split(' ').map(Number))
+  assert.ok(counts.every(([, asked = 0]) => asked > 1), JSON.stringify(counts))
+  assert.equal(counts.map(([lost]) => lost), others.map(() => 0))
+  await until('the node is back', 90, async () => (await nodesThatAre('Ready')).includes(victim))
+})
+
+test('an Ingress with an invalid annotation is named, with the cause', async () => {
+  const manifest = JSON.stringify({
+    apiVersion: 'networking.k8s.io/v1', kind: 'Ingress',
+    metadata: { namespace: 'keybuzz-netcheck', name: 'wrong', annotations: { 'nginx.org/proxy-read-timeout': 'for ever' } },
+    spec: { ingressClassName: 'nginx', rules: [{ host: 'wrong.keybuzz.internal', http: { paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 'netcheck', port: { number: 80 } } } }] } }] }
+  })
+  await bastion(['bash', '-c', `/artifacts/k3s kubectl --kubeconfig ~/.kube/config apply -f -`], { input: manifest })
+  try {
+    let run = await script('09_k3s_05_ingress_daemonset', '--plan')
+    await until('the controller has said no', 30, async () => {
+      run = await script('09_k3s_05_ingress_daemonset', '--plan')
+      return run.exitCode === 1
+    })
+    assert.equal(those(run, 'failed'), ['cluster: has refused no Ingress, and nothing of its configuration'])
+    assert.match(JSON.stringify(run.scripts), /Ingress keybuzz-netcheck\/wrong: .*proxy-read-timeout/)
+  } finally {
+    await kubectl('-n', 'keybuzz-netcheck', 'delete', 'ingress', 'wrong')
+  }
+})
+
+test('PROXY protocol at one end only is named', async () => {
+  await bastion(['bash', '-c', 'sed s/proxy-protocol$/none/ settings.yaml > ~/one-end.yaml; ! cmp -s settings.yaml ~/one-end.yaml'])
+  const run = await script('09_k3s_test_healthcheck', '--settings', '/root/one-end.yaml')
+  assert.is(run.exitCode, 1)
+  assert.is(those(run, 'failed').length, everyNode.length)
+  assert.match(JSON.stringify(run.scripts), /answers only with PROXY protocol/)
+})
+
+test('a process that has port 80 is named, with its node', async () => {
+  const node = 'k3s-worker-05'
+  await on(node, `systemctl stop k3s-agent
+for pid in $(pgrep -x nginx-ingress) $(pgrep -x nginx); do kill -9 $pid 2>/dev/null || true; done
+systemd-run --quiet --unit=squatter --property=Restart=always --property=RestartSec=0.2 python3 -m http.server 80
+until ss -Hltnp sport = :80 | grep -q python3; do sleep 0.2; done
+systemctl start k3s-agent`)
+  const run = await script('09_k3s_05_ingress_daemonset', '--plan')
+  await on(node, 'systemctl stop squatter')
+  assert.is(run.exitCode, 1)
+  assert.ok(those(run, 'failed').includes(`${node}: has 80 and 443 for the ingress`), run.text)
+  assert.match(JSON.stringify(run.scripts), /0\.0\.0\.0:80 is taken by python3 \(process \d+\): .*http\.server 80/)
+  const again = await applyAll('--yes')
+  assert.is(again.exitCode, 0, again.text)
+})
+
+test.run()
