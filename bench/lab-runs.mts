@@ -1,6 +1,7 @@
-import { bastionStart, exec, labUp, reset } from '../test/lab/nodes.mts'
 import { nodes } from '../test/lab/containers.mts'
+import { exec, labUp, reset } from '../test/lab/nodes.mts'
 import type { Progress } from '../test/lab/progress.mts'
+import { runInBastion } from './bastion.mts'
 import { failures, parseTold, summary, type LabResult, type Timed } from './told.mts'
 
 export type LabResults = { k3s: string; fresh: LabResult; converged: LabResult; plan: LabResult }
@@ -13,19 +14,11 @@ const applyAll = async (flags: string[], signal: AbortSignal): Promise<Timed> =>
   signal.throwIfAborted()
   await exec('bastion', disconnect)
   const began = performance.now()
-  const running = await bastionStart(['./09_k3s_apply_all.mts', '--json', ...flags])
-  const stop = (): void => void running.kill('INT')
-  signal.addEventListener('abort', stop, { once: true })
-  try {
-    const { stdout, stderr, exitCode } = await running.done
-    const seconds = (performance.now() - began) / 1000
-    signal.throwIfAborted()
-    const told = parseTold(stdout, stderr)
-    if (exitCode === 0) return { seconds, told }
-    throw new Error(`apply_all ${flags.join(' ')} ended with ${exitCode}:\n${failures(told).join('\n')}`)
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
+  const { stdout, stderr, exitCode } = await runInBastion(['./09_k3s_apply_all.mts', '--json', ...flags], signal)
+  const seconds = (performance.now() - began) / 1000
+  const told = parseTold(stdout, stderr)
+  if (exitCode === 0) return { seconds, told }
+  throw new Error(`apply_all ${flags.join(' ')} ended with ${exitCode}:\n${failures(told).join('\n')}`)
 }
 
 /** Brings the lab to eight bare nodes that are booted, and a bastion that has K3s's release. Returns its version. */
@@ -35,12 +28,18 @@ export const bareLab = async (): Promise<string> => {
   return release.version
 }
 
+/** Brings the lab to a converged cluster, from whatever there is. */
+export const convergedLab = async ({ progress, signal }: { progress: Progress; signal: AbortSignal }): Promise<void> => {
+  await labUp()
+  await progress.task('apply_all in the lab', () => applyAll(['--yes'], signal))
+}
+
 /** From eight bare nodes to a cluster, then `rounds` times by turns an apply and a plan of what is converged. */
 export const measureLab = async (
   k3s: string,
   { rounds, progress, signal }: { rounds: number; progress: Progress; signal: AbortSignal }
 ): Promise<LabResults> =>
-  progress.task('01-03 in the lab', async (say) => {
+  progress.task('apply_all in the lab', async (say) => {
     say('fresh apply')
     const fresh = await applyAll(['--yes'], signal)
     const converged: Timed[] = []

@@ -1,14 +1,23 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
+import type { FailoverResults } from './failover.mts'
 import type { LabResults } from './lab-runs.mts'
+import { rows } from './rows.mts'
 import type { HostsResult } from './ssh-hosts.mts'
-import { markdownTable, rows } from './table.mts'
+import { markdownTable } from './table.mts'
 
 /** The machine that everything ran on, nodes and bastion alike. */
 export type Computer = { cpus: number; model: string; memoryGiB: number; kernel: string; node: string; load: number }
 
-export type Results = { date: string; computer: Computer; lab?: LabResults; hosts?: HostsResult[] }
+/** The parts that were measured; one that is newer than a file of results is missing there. */
+export type Results = {
+  date: string
+  computer: Computer
+  lab?: LabResults
+  hosts?: HostsResult[]
+  failover?: FailoverResults
+}
 
 /** Describes this machine; the load is that of the last minute, so call it before the measurements. */
 export const computer = (): Computer => ({

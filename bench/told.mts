@@ -30,6 +30,10 @@ export type LabResult = {
   scripts: Record<string, number>
 }
 
+/** Seconds that these scripts took together; NaN where one of them did not run. */
+export const secondsOf = ({ scripts }: Pick<LabResult, 'scripts'>, ids: string[]): number =>
+  ids.reduce((sum, id) => sum + (scripts[id] ?? NaN), 0)
+
 /** A run with its wall time in seconds. */
 export type Timed = { seconds: number; told: Told }
 
