@@ -1,15 +1,15 @@
 #!/usr/bin/env node
 // 09_k3s_04  Bootstrap the addons
 //
-// Makes what K3s packages fit for the loss of a node: CoreDNS in several replicas on as many nodes, with the settings'
-// nameservers; metrics-server in two; local-path as the default StorageClass. Stages further images on the nodes, and
-// makes the priority classes. Then it proves them: every node's pods resolve names at every replica, metrics are there
-// of all nodes and pods, and what a pod has written to a volume the next pod reads.
+// Makes what K3s packages fit for the loss of a node: CoreDNS on every node, each asked by its own pods first, with the
+// settings' nameservers; metrics-server in two; local-path as the default StorageClass. Stages further images on the
+// nodes, and makes the priority classes. Then it proves them: every node's pods resolve names at every replica, metrics
+// are there of all nodes and pods, and what a pod has written to a volume the next pod reads.
 //
 // Needs:   09_k3s_03.
-// Changes: in kube-system the ConfigMap coredns-custom, the replicas and budgets of coredns and metrics-server; priority
-//          classes keybuzz-*; /var/lib/rancher/k3s/agent/images on the nodes. The proof makes the namespace
-//          keybuzz-volume-trial and removes it.
+// Changes: in kube-system the ConfigMap coredns-custom, the replicas and budgets of coredns and metrics-server, the
+//          traffic distribution of kube-dns; priority classes keybuzz-*; /var/lib/rancher/k3s/agent/images on the nodes.
+//          The proof makes the namespace keybuzz-volume-trial and removes it.
 // Undo:    `kubectl -n kube-system delete pdb/coredns pdb/metrics-server configmap/coredns-custom`, and scale both to 1.
 // Example: ./09_k3s_04_bootstrap_addons.mts --plan
 
@@ -36,17 +36,18 @@ export const bootstrapAddons: Script = {
     const release = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
     const kubectl = createKubectl(release.k3s.file, contextOf(settings))
     const archives = await imageArchives(release.folder)
-    const dns = await readManifest('04_addons/dns.yaml', {
-      NAMESERVERS: network.nameservers.join(' '), REPLICAS: addons.dns_replicas
-    })
+    // CoreDNS does not tolerate the taint of the heavy pool.
+    const every = hosts.filter(({ pool }) => pool !== 'heavy').length
+    const dnsReplicas = addons.dns_replicas === 'every-node' ? Math.max(2, every) : addons.dns_replicas
+    const dns = await readManifest('04_addons/dns.yaml', { NAMESERVERS: network.nameservers.join(' '), REPLICAS: dnsReplicas })
 
     await run.on(hosts, (host) => archives.map((archive) => archiveStep(host, archive)))
     await run.on(agents, () => [hasRoomForVolumes(run)])
     await run.once([
       manifestStep(kubectl, 'has the priority classes', await readManifest('04_addons/priorities.yaml')),
       takesTenants(kubectl),
-      manifestStep(kubectl, `has CoreDNS with ${addons.dns_replicas} replicas and the nameservers`, dns),
-      runs(kubectl, { name: 'coredns', label: 'k8s-app=kube-dns', replicas: addons.dns_replicas }),
+      manifestStep(kubectl, `has CoreDNS with ${dnsReplicas} replicas and the nameservers`, dns),
+      runs(kubectl, { name: 'coredns', label: 'k8s-app=kube-dns', replicas: dnsReplicas }),
       manifestStep(kubectl, `has metrics-server with ${addons.metrics_replicas} replicas`,
         await readManifest('04_addons/metrics.yaml', { REPLICAS: addons.metrics_replicas })),
       runs(kubectl, { name: 'metrics-server', label: 'k8s-app=metrics-server', replicas: addons.metrics_replicas }),

@@ -121,6 +121,8 @@ const CLIENT_ADDRESS = ['proxy-protocol', 'x-forwarded-for', 'none'] as const
 
 const IMAGE = /^[a-z0-9][a-z0-9.-]*(:\d+)?(\/[a-z0-9][a-z0-9._-]*)+:[\w][\w.-]{0,127}(@sha256:[0-9a-f]{64})?$/
 
+const isReplicas = (value: unknown) => value === 'every-node' || z.int().min(2).max(100).safeParse(value).success
+
 const isFolder = (value: string) => /^(\/[\w.+@-]+)+$/.test(value) && !/\/\.\.?(\/|$)/.test(value)
 
 const PACKAGE = /^[a-z0-9][a-z0-9+.-]{1,80}$/
@@ -196,7 +198,9 @@ export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
     server_taint: z.boolean({ error: 'true or false' }).default(true)
   }),
   addons: section({
-    dns_replicas: integer(2, 100, 'replicas: with one, its node takes all names along').default(3),
+    dns_replicas: z.custom<'every-node' | number>(isReplicas, {
+      error: 'every-node, or a whole number from 2 to 100: with one, its node takes all names along'
+    }).default('every-node'),
     outside_name: text('a domain name such as one.one.one.one', isDomain).default('one.one.one.one'),
     metrics_replicas: integer(2, 10, 'replicas').default(2),
     volumes: section({

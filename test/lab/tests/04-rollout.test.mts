@@ -36,7 +36,7 @@ done`])
 
 test('K3s was restarted on every server, and CoreDNS has kept its replicas, nameservers and budget', async () => {
   const inSystem = (...args: string[]): Promise<string> => kubectl('-n', 'kube-system', 'get', ...args)
-  assert.is(await inSystem('deployment', 'coredns', '-o', 'jsonpath={.spec.replicas} {.status.readyReplicas}'), '3 3')
+  assert.is(await inSystem('deployment', 'coredns', '-o', 'jsonpath={.spec.replicas} {.status.readyReplicas}'), '7 7')
   assert.is(await inSystem('deployment', 'metrics-server', '-o', 'jsonpath={.spec.replicas}'), '2')
   assert.match(await inSystem('configmap', 'coredns-custom', '-o', 'jsonpath={.data}'), /forward \. 10\.0\.0\.53/)
   assert.is(await inSystem('pdb', 'coredns', '-o', 'jsonpath={.spec.maxUnavailable}'), '1')

@@ -59,7 +59,7 @@ test('what does not hold is named, and nothing is changed', async () => {
   const run = await script('09_k3s_09_final_validation')
   assert.is(run.exitCode, 1)
   assert.ok(those(run, 'failed').includes('k3s-worker-02: has the firewall of the cluster'))
-  assert.ok(those(run, 'failed').includes('cluster: has CoreDNS with 3 replicas and the nameservers'))
+  assert.ok(those(run, 'failed').includes('cluster: has CoreDNS with 7 replicas and the nameservers'))
   assert.match(run.text, /Hint: run 09_k3s_04, which mends it/)
   assert.is(await kubectl('-n', 'kube-system', 'get', 'pdb', 'coredns', '--ignore-not-found'), '')
   assert.is((await applyAll('--yes')).exitCode, 0)
