@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import pMap from 'p-map'
 import type { Host } from './inventory.mts'
 import type { Settings } from './settings.mts'
@@ -77,9 +78,9 @@ export const createRun = ({ mode, script, hosts, settings, flags, chosen, signal
     }
     try {
       const begins = (doing: string): void => listener.begins(target, doing)
-      if (mode === 'plan') await plan(host, await steps(), { dependent, isChanging: () => changing.has(target), begins, outcome })
-      else if (mode === 'validate') await validate(host, await steps(), { script, begins, outcome })
-      else await apply(host, await steps(), { begins, outcome })
+      if (mode === 'plan') await plan(host, await steps(), { dependent, isChanging: () => changing.has(target), begins, outcome, signal })
+      else if (mode === 'validate') await validate(host, await steps(), { script, begins, outcome, signal })
+      else await apply(host, await steps(), { begins, outcome, signal })
     } catch (error) {
       if (isAbort(error)) throw error
       outcome({ step: error instanceof Unreachable ? 'answers over ssh' : 'can be worked on', ...failure(error) })
@@ -135,20 +136,20 @@ export const createRun = ({ mode, script, hosts, settings, flags, chosen, signal
   }
 }
 
-type Watch = { begins: (doing: string) => void; outcome: (outcome: Outcome) => void }
+type Watch = { begins: (doing: string) => void; outcome: (outcome: Outcome) => void; signal: AbortSignal }
 
 // A plan looks at everything once. An assertion that does not hold yet is unknown where something that it may depend on
 // is still to be changed; after a real failure a host's changes would not be made, so only further failures are told.
 const plan = async (
   host: Host | undefined,
   steps: Step[],
-  { dependent, isChanging, begins, outcome }: Watch & { dependent: boolean; isChanging: () => boolean }
+  { dependent, isChanging, begins, outcome, signal }: Watch & { dependent: boolean; isChanging: () => boolean }
 ): Promise<void> => {
   begins('is looked at')
   let pending = dependent
   let stopped = false
   const reading = steps.filter(({ trial }) => !trial)
-  const findings = await look(host, reading, { waiting: false })
+  const findings = await look(host, reading, { waiting: false, signal })
   for (const [index, step] of reading.entries()) {
     const finding = findings[index] ?? endedEarly
     if (holds(finding)) {
@@ -169,10 +170,10 @@ const plan = async (
 const validate = async (
   host: Host | undefined,
   steps: Step[],
-  { script, begins, outcome }: Watch & { script: string }
+  { script, begins, outcome, signal }: Watch & { script: string }
 ): Promise<void> => {
   begins('is looked at')
-  const findings = await look(host, steps, { waiting: false })
+  const findings = await look(host, steps, { waiting: false, signal })
   for (const [index, step] of steps.entries()) {
     const finding = findings[index] ?? endedEarly
     const remedy = step.hint === undefined && step.change !== undefined ? { hint: `run ${script}, which mends it` } : {}
@@ -181,7 +182,7 @@ const validate = async (
 }
 
 // An apply goes from one fact to the next: what holds is passed over, what differs is changed and looked at again.
-const apply = async (host: Host | undefined, steps: Step[], { begins, outcome }: Watch): Promise<void> => {
+const apply = async (host: Host | undefined, steps: Step[], { begins, outcome, signal }: Watch): Promise<void> => {
   let at = 0
   let differed: string | undefined
   while (at < steps.length) {
@@ -190,7 +191,7 @@ const apply = async (host: Host | undefined, steps: Step[], { begins, outcome }:
     begins(rest[0]?.name ?? '')
     let findings: Finding[]
     try {
-      findings = await look(host, rest, { waiting: true, change: changing ? rest[0]?.change : undefined })
+      findings = await look(host, rest, { waiting: true, change: changing ? rest[0]?.change : undefined, signal })
     } catch (error) {
       if (isAbort(error) || error instanceof Unreachable || !changing) throw error
       return outcome(failedOutcome(rest[0]!, { words: messageOf(error) }))
@@ -215,7 +216,7 @@ const apply = async (host: Host | undefined, steps: Step[], { begins, outcome }:
 const look = async (
   host: Host | undefined,
   steps: Step[],
-  { waiting, change }: { waiting: boolean; change?: Step['change'] }
+  { waiting, change, signal }: { waiting: boolean; change?: Step['change']; signal: AbortSignal }
 ): Promise<Finding[]> => {
   const findings: Finding[] = []
   if (typeof change === 'function') await change()
@@ -226,7 +227,7 @@ const look = async (
     const first = steps[findings.length]!
     if (typeof first.check === 'function') {
       const patience = waiting && (first.change === undefined || (change !== undefined && findings.length === 0))
-      findings.push(await ask(first.check, patience ? (first.within ?? 0) : 0))
+      findings.push(await ask(first.check, patience ? (first.within ?? 0) : 0, signal))
     } else {
       const from = steps.slice(findings.length)
       const end = from.findIndex(({ check }) => typeof check === 'function')
@@ -245,7 +246,7 @@ const look = async (
   return findings
 }
 
-const ask = async (check: () => Promise<string>, seconds: number): Promise<Finding> => {
+const ask = async (check: () => Promise<string>, seconds: number, signal: AbortSignal): Promise<Finding> => {
   const end = Date.now() + seconds * 1000
   for (;;) {
     let finding: Finding
@@ -256,7 +257,7 @@ const ask = async (check: () => Promise<string>, seconds: number): Promise<Findi
       finding = { words: messageOf(error), failed: true }
     }
     if (holds(finding) || Date.now() >= end) return finding
-    await new Promise((resolve) => setTimeout(resolve, 1000))
+    await sleep(1000, undefined, { signal })
   }
 }
 

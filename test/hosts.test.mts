@@ -20,12 +20,12 @@ const a = host('a')
 const b = host('b')
 const dead = host('dead', '192.0.2.255')
 
-const tell = (mode: Run['mode'], hosts: Host[], chosen = hosts) => {
+const tell = (mode: Run['mode'], hosts: Host[], chosen = hosts, signal = new AbortController().signal) => {
   const outcomes: string[] = []
   const all: Outcome[] = []
   const notes: string[] = []
   const run = createRun({
-    mode, script: '09_k3s_99', hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal: new AbortController().signal,
+    mode, script: '09_k3s_99', hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal,
     listener: {
       begins: () => {},
       ends: () => {},
@@ -67,6 +67,14 @@ test('a validation changes nothing, and what would be changed has failed, with t
   assert.is(all[0]!.hint, 'run 09_k3s_99, which mends it')
   assert.is(all[2]!.evidence, '3 of 4')
   assert.not(existsSync(file))
+})
+
+test('ctrl-C ends the waiting for a fact that the bastion looks at', async () => {
+  const { run } = tell('apply', [a], [a], AbortSignal.timeout(200))
+  const began = performance.now()
+  const waiting = run.once([{ name: 'comes', check: async () => 'not yet', within: 60 }])
+  assert.is(await waiting.then(() => '', (error: Error) => error.name), 'AbortError')
+  assert.ok(performance.now() - began < 5000)
 })
 
 test('a trial is left out of a plan, and made in an apply and in a validation', async () => {
