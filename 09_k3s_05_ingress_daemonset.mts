@@ -104,7 +104,7 @@ type DaemonSet = {
 }
 
 const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
-  const { drain, minReady } = updateTimes(settings)
+  const { grace, minReady } = updateTimes(settings)
   return {
     name: 'runs on every node, and nothing older',
     check: async () => {
@@ -113,13 +113,16 @@ const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
       if (observedGeneration < metadata.generation) return 'the change is not taken up yet'
       if (desiredNumberScheduled !== hosts.length) return `is meant for ${desiredNumberScheduled} nodes of ${hosts.length}`
       const counts = `${updatedNumberScheduled} of ${desiredNumberScheduled} are up to date, ${numberAvailable} available`
-      if (updatedNumberScheduled === hosts.length && numberAvailable === hosts.length) return `= ${counts}`
+      if (updatedNumberScheduled === hosts.length && numberAvailable === hosts.length) return `= ${counts}: ${await versionOf(kubectl)}`
       return `${counts}\n${await troubles(kubectl)}`
     },
-    within: 120 + hosts.length * (drain + minReady + 30),
+    within: 120 + hosts.length * (grace + minReady),
     hint: `kubectl -n ${namespace} get pods -o wide; kubectl -n ${namespace} logs POD`
   }
 }
+
+const versionOf = async (kubectl: Kubectl): Promise<string> =>
+  (await kubectl(['-n', namespace, 'exec', 'daemonset/nginx-ingress', '--', '/nginx-ingress', '-version'])).split('\n')[0] ?? ''
 
 type Pod = {
   metadata: { name: string; deletionTimestamp?: string }

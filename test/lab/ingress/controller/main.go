@@ -20,6 +20,9 @@ var release = "lab"
 
 func main() {
 	fmt.Printf("NGINX Ingress Controller Version=%s (a stand-in)\n", release)
+	if len(os.Args) == 2 && os.Args[1] == "-version" {
+		return
+	}
 	parsed, err := parseOptions(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
