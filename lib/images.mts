@@ -14,6 +14,12 @@ export type Archive = Artifact & { name: string; images: string[] }
 export const imageArchives = async (folder: string): Promise<Archive[]> => {
   const images = join(folder, 'images')
   const names = (await readdir(images).catch(() => [])).filter((name) => name.endsWith('.tar')).toSorted()
+  const odd = names.filter((name) => !/^[\w.+@-]+$/.test(name))
+  if (odd.length > 0) {
+    throw new UsageError(odd.map((name) => ({
+      file: images, what: 'file name', value: name, expected: 'letters, digits and . _ + @ - only', remedy: 'Rename the file.'
+    })))
+  }
   return Promise.all(names.map(async (name) => {
     const file = join(images, name)
     return { name, file, sha256: await sha256Of(file), images: await imagesOf(file) }

@@ -136,7 +136,7 @@ done
 wait`, { timeout: 90 })).split('\n').filter(Boolean).map(Number)
     const wrong = open.filter((port) => ours.includes(port) || (port >= 30000 && port <= 32767))
     const others = open.filter((port) => !wrong.includes(port))
-    return `= of ${ports.length} ports ${others.length > 0 ? others.join(', ') : 'none'} answered ${neighbour.name} at ${host.publicAddress}
+    return `= of ${ports.length} ports that ${neighbour.name} tried at ${host.publicAddress} ${others.length > 0 ? `only ${others.join(', ')}` : 'none'} answered
 ${wrong.length > 0 ? `open to everybody: ${wrong.join(', ')}` : ''}`
   },
   timeout: 90,
