@@ -19,11 +19,11 @@ const goal = (what: string, measured: string, wanted: string, met: boolean): Row
 const each = (scripts: Record<string, number>): string =>
   Object.entries(scripts).map(([id, seconds]) => `${id.split('_').at(-1)} ${duration(seconds)}`).join(', ')
 
-// The goals were set when there were only these three. A script's own seconds leave out the plan before a fresh apply.
-const base = ['09_k3s_01', '09_k3s_02', '09_k3s_03']
+// The goals were set when there were only 01-03: the whole run, with its plan and Node's start, but without the others.
+const later = ['09_k3s_04', '09_k3s_05', '09_k3s_09']
 
 const labRows = ({ fresh, converged, plan }: LabResults): Row[] => {
-  const [made, again] = [secondsOf(fresh, base), secondsOf(converged, base)]
+  const [made, again] = [fresh, converged].map((run) => run.seconds - secondsOf(run, later)) as [number, number]
   return [
     goal('fresh apply of 01-03, 8 bare nodes', duration(made), 'under 2 min', made < 120),
     fact('fresh apply, the whole run', duration(fresh.seconds)),

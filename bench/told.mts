@@ -30,9 +30,9 @@ export type LabResult = {
   scripts: Record<string, number>
 }
 
-/** Seconds that these scripts took together; NaN where one of them did not run. */
+/** Seconds that these scripts took together; one that did not run took none. */
 export const secondsOf = ({ scripts }: Pick<LabResult, 'scripts'>, ids: string[]): number =>
-  ids.reduce((sum, id) => sum + (scripts[id] ?? NaN), 0)
+  ids.reduce((sum, id) => sum + (scripts[id] ?? 0), 0)
 
 /** A run with its wall time in seconds. */
 export type Timed = { seconds: number; told: Told }
