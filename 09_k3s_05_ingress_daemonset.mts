@@ -58,7 +58,8 @@ export const installIngress: Script = {
       {
         name: 'carries a canary through every node and both load balancers',
         trial: true,
-        check: () => canaryFaults({ kubectl, signal, name: 'canary' }, run.chosen.filter(run.stands), settings)
+        check: () =>
+          canaryFaults({ kubectl, signal, name: 'canary' }, { nodes: run.chosen.filter(run.stands), all: hosts }, settings)
       }
     ])
   }

@@ -72,27 +72,33 @@ export const withCanary = async <Result,>({ kubectl, signal, name }: CanaryConte
 type Asked = { name: string; address: string; proxyProtocol: boolean; times: number }
 
 /**
- * Has a canary answered through every node by itself and through every load balancer, several times each. Returns in
- * words which did not; waits up to a minute for the controllers to take the canary up.
+ * Has a canary answered through each of the nodes by itself and through every load balancer, there several times. A
+ * pod on any of `all` may answer. Returns in words which did not; waits up to a minute for the controllers to take the
+ * canary up.
  */
-export const canaryFaults = async (context: CanaryContext, nodes: Host[], settings: Settings): Promise<string> => {
+export const canaryFaults = async (
+  context: CanaryContext,
+  { nodes, all }: { nodes: Host[]; all: Host[] },
+  settings: Settings,
+  ask: typeof get = get
+): Promise<string> => {
   const proxyProtocol = isProxied(settings)
   const targets: Asked[] = [
     ...nodes.map(({ name, address }) => ({ name: `${name} (${address})`, address, proxyProtocol, times: 1 })),
     ...settings.load_balancers.http.map((address) => ({
-      name: `the load balancer ${address}`, address, proxyProtocol: false, times: nodes.length
+      name: `the load balancer ${address}`, address, proxyProtocol: false, times: all.length
     }))
   ]
   return withCanary(context, async (host) => {
-    const ask = async ({ name, address, proxyProtocol, times }: Asked): Promise<string> => {
+    const faultOf = async ({ name, address, proxyProtocol, times }: Asked): Promise<string> => {
       for (let time = 1; time <= times; time++) {
-        const answer = await get(address, { host, path: '/name', proxyProtocol })
+        const answer = await ask(address, { host, path: '/name', proxyProtocol })
         if (answer.status !== 200) return `not answered through ${name}: ${inWords(answer)}`
-        if (!nodes.some((node) => node.name === answer.body?.trim())) return `${name} is answered by something else than the canary`
+        if (!all.some((node) => node.name === answer.body?.trim())) return `${name} is answered by something else than the canary`
       }
       return ''
     }
-    const words = await until(60, context.signal, async () => (await Promise.all(targets.map(ask))).filter(Boolean).join('\n'))
+    const words = await until(60, context.signal, async () => (await Promise.all(targets.map(faultOf))).filter(Boolean).join('\n'))
     return words === '' ? `= answered through ${targets.map(({ name }) => name).join(', ')}` : words
   })
 }

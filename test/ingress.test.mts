@@ -1,7 +1,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parse, parseAllDocuments } from 'yaml'
-import { manifestValues, updateTimes } from '../lib/ingress.mts'
+import { canaryFaults, manifestValues, updateTimes } from '../lib/ingress.mts'
+import type { Host } from '../lib/inventory.mts'
 import { readManifest } from '../lib/manifest.mts'
 import { defaultSettings, type Settings } from '../lib/settings.mts'
 
@@ -46,6 +47,32 @@ test('the DaemonSet is filled in with the image and the times', async () => {
   assert.is(spec.containers[0]!.image, 'docker.io/nginx/nginx-ingress:5.5.4')
   assert.equal([minReadySeconds, spec.terminationGracePeriodSeconds], [70, 220])
   assert.match(JSON.stringify(spec.containers[0]!.lifecycle), /sleep 90/)
+})
+
+const hosts = ['a', 'b'].map((name, index): Host => ({
+  name, address: `10.0.0.11${index}`, publicAddress: '', user: 'root', fqdn: '', role: 'agent', stack: '', pool: 'general', line: 2
+}))
+const { signal } = new AbortController()
+const askedThrough: string[] = []
+const faults = (answers: string[], abort = signal): Promise<string> => {
+  askedThrough.length = 0
+  return canaryFaults({ kubectl: async () => '', signal: abort, name: 'x' }, { nodes: [hosts[0]!], all: hosts }, settings(), async (address) => {
+    askedThrough.push(address)
+    return { milliseconds: 1, status: 200, body: answers[askedThrough.length % answers.length]! }
+  })
+}
+
+test('with --hosts the canary is asked through the chosen nodes, and a pod on any node may answer', async () => {
+  assert.match(await faults(['a', 'b']), /^= answered through a /)
+  assert.equal(new Set(askedThrough), new Set([hosts[0]!.address, '10.0.0.5', '10.0.0.6']))
+})
+
+test('an answer that is no node of the cluster is not the canary', async () => {
+  const given = new AbortController()
+  setTimeout(() => given.abort(), 50)
+  await faults(['somebody else'], given.signal).then(() => assert.unreachable('passed'), (error: Error) => {
+    assert.is(error.name, 'AbortError')
+  })
 })
 
 test.run()
