@@ -67,14 +67,18 @@ export const finalValidation: Script = {
     await run.on(hosts, (host) => [
       isOfOneVersion(settings, async () => (await nodes.get()).get(host.name)),
       ...kubeletSteps(host),
-      ...(host.publicAddress === '' ? [] : [publicSide(host, neighbourOf(host, run))])
+      ...neighboursOf(host, run).map((neighbour) => publicSide(host, neighbour))
     ])
   }
 }
 
-const neighbourOf = (host: Host, { hosts, stands }: Run): Host => {
+// One that can try the host's public address from outside; none where it has no such address, or is alone: what a node
+// sends to itself meets no firewall.
+const neighboursOf = (host: Host, { hosts, stands }: Run): Host[] => {
+  if (host.publicAddress === '') return []
   const others = hosts.filter((other) => other !== host && stands(other))
-  return others[hosts.indexOf(host) % others.length] ?? host
+  const at = hosts.indexOf(host) % others.length
+  return others.slice(at, at + 1)
 }
 
 const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
@@ -100,9 +104,12 @@ const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Setting
 const leadsOnce = (servers: Host[], known: Map<string, EtcdState>): Step => ({
   name: `has ${servers.length} voters and one leader`,
   check: async () => {
-    const states = [...known]
-    const leaders = states.filter(([, { leads }]) => leads).map(([name]) => name)
-    const voters = states.filter(([, { isLearner, healthy }]) => !isLearner && healthy).length
+    // --hosts may have left servers out that vote all the same.
+    const states = await Promise.all(servers.map(async (host): Promise<[string, EtcdState | undefined]> =>
+      [host.name, known.get(host.name) ?? (await readEtcd(host).catch(() => undefined))]
+    ))
+    const leaders = states.filter(([, state]) => state?.leads).map(([name]) => name)
+    const voters = states.filter(([, state]) => state?.healthy && !state.isLearner).length
     return [
       `= ${leaders.join(', ') || 'nobody'} leads`,
       ...(leaders.length === 1 ? [] : [`${leaders.length} leaders`]),
