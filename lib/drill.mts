@@ -15,7 +15,7 @@ export { drillMarkdown, renderDrill } from './drill-table.mts'
 export class DrillFailed extends Error {
   override name = 'DrillFailed'
   readonly rows: DrillRow[]
-  constructor(message: string, rows: DrillRow[], cause: unknown) {
+  constructor(message: string, rows: DrillRow[], cause?: unknown) {
     super(message, { cause })
     this.rows = rows
   }
@@ -42,6 +42,10 @@ type Means = {
 export const drill = async (run: Run, { kubectl, canaryHost, power }: Means): Promise<DrillRow[]> => {
   const { settings, hosts, servers, agents, signal, note } = run
   for (const name of await clean(hosts, signal)) note(`${name} still had a cut of an earlier drill; it is taken back`)
+  if (servers.length < 3 || agents.length < 2) {
+    const has = `this one has ${servers.length} and ${agents.length}`
+    throw new DrillFailed(`Nothing is taken away: a cluster gets over it with 3 servers and 2 workers at least, and ${has}.`, [])
+  }
   const rows: DrillRow[] = []
   const probes = startProbes([await apiTarget(settings, kubectl), ...httpTargets(settings, canaryHost)])
   const world: World = {

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Run } from '../lib/hosts.mts'
@@ -31,7 +32,7 @@ const host = (name: string, address: string, role: Host['role']): Host => ({
   name, address, publicAddress: '', user: 'root', fqdn: '', role, stack: '', pool: 'general', line: 2
 })
 const servers = ['a', 'b', 'c'].map((name, index) => host(`master-${name}`, `10.0.0.10${index}`, 'server'))
-const hosts = [...servers, host('worker-a', '10.0.0.110', 'agent')]
+const hosts = [...servers, host('worker-a', '10.0.0.110', 'agent'), host('worker-b', '10.0.0.111', 'agent')]
 const leader = 'etcd_server_is_leader 1\netcd_server_is_learner 0\n"health":"true"\n'
 const follower = leader.replace('leader 1', 'leader 0')
 
@@ -44,9 +45,9 @@ const config = JSON.stringify({
   users: [{ user: { 'client-certificate-data': cert, 'client-key-data': key } }]
 })
 
-type Faults = { etcd?: string[]; left?: string; unready?: string; voters?: number; pods?: number; ingress?: number }
+type Faults = { few?: Host[]; etcd?: string[]; left?: string; unready?: string; voters?: number; pods?: number; ingress?: number }
 
-const start = ({ etcd = [leader, follower, follower], left = '', unready, voters = 3, pods = 3, ingress = 4 }: Faults) => {
+const start = ({ etcd = [leader, follower, follower], left = '', unready, voters = 3, pods = 3, ingress = 4, few = hosts }: Faults) => {
   writeFileSync(log, '')
   writeFileSync(join(folder, 'left'), left)
   for (const [index, said] of etcd.entries()) writeFileSync(join(folder, servers[index]!.address), said)
@@ -55,7 +56,7 @@ const start = ({ etcd = [leader, follower, follower], left = '', unready, voters
   const interrupt = new AbortController()
   const settings = defaultSettings()
   const run: Run = createRun({
-    mode: 'apply', script: 'x', hosts, chosen: hosts, flags: {}, pending: false, signal: interrupt.signal,
+    mode: 'apply', script: 'x', hosts: few, chosen: few, flags: {}, pending: false, signal: interrupt.signal,
     settings: { ...settings, load_balancers: { api: { address: '127.0.0.1', port: 1, names: [] }, http: [] } },
     listener: { begins: () => {}, ends: () => {}, outcome: () => {}, note: (line) => notes.push(line) }
   })
@@ -109,15 +110,26 @@ test('what an earlier drill has left is taken back first, and told', async () =>
   const { drilled, notes } = start({ left: 'restored\n', unready: 'worker-a' })
   await failure(drilled)
   assert.is(notes[0], 'master-a still had a cut of an earlier drill; it is taken back')
-  assert.is(notes.length, 4)
+  assert.is(notes.length, hosts.length)
 })
 
 test('an interruption before the first cut leaves nothing behind', async () => {
   const { drilled, interrupt, asked } = start({})
-  setTimeout(() => interrupt.abort(), 500)
+  while (!asked.some((line) => line.startsWith('apply'))) await sleep(20)
+  interrupt.abort()
   assert.is((await failure(drilled)).name, 'AbortError')
   assert.equal(done(), [])
   assert.ok(asked.some((line) => line.startsWith('delete')))
+})
+
+test('a cluster that could not get over it is left alone', async () => {
+  for (const few of [[...servers.slice(0, 1), ...hosts.slice(3)], hosts.slice(0, 4)]) {
+    const { drilled, asked } = start({ few })
+    const error = await failure(drilled)
+    assert.instance(error, DrillFailed)
+    assert.match(error.message, /^Nothing is taken away: a cluster gets over it with 3 servers and 2 workers at least, and this one has/)
+    assert.equal([done(), asked], [[], []])
+  }
 })
 
 test.run()
