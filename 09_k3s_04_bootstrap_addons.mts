@@ -58,7 +58,7 @@ export const bootstrapAddons: Script = {
     const answers = remembered(() => resolveEverywhere(kubectl, run.chosen.filter(run.stands), names))
     await run.on(hosts, (host) => [{
       name: 'has pods that resolve names',
-      check: async () => (await answers.get()).get(host.name) ?? '',
+      check: async () => (await answers.get()).get(host.name) ?? 'was not asked',
       within: 120, // CoreDNS takes a changed ConfigMap over within a minute or two
       timeout: 60,
       hint: 'kubectl -n kube-system logs -l k8s-app=kube-dns; are the nameservers reached from the nodes?'
@@ -158,7 +158,9 @@ const carriesDataOver = (kubectl: Kubectl, { signal }: Run): Step => ({
     const inNamespace = (...args: string[]): Promise<string> => kubectl(['-n', namespace, ...args])
     const isReady = async (): Promise<string> => {
       const ready = await inNamespace('get', 'deployment', 'trial', '-o', 'jsonpath={.status.readyReplicas}')
-      return ready === '1' ? '' : lastEvent(await inNamespace('get', 'events', '--sort-by=.lastTimestamp', '-o', 'jsonpath={.items[*].message}'))
+      if (ready === '1') return ''
+      const messages = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}'
+      return lastEvent(await inNamespace('get', 'events', '--sort-by=.lastTimestamp', '-o', messages))
     }
     return withObjects({ kubectl, manifest, signal }, async () => {
       const first = await until(90, signal, isReady)

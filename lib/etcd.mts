@@ -53,7 +53,7 @@ export const snapshotStep = ({ snapshots: { schedule } }: Settings): Step => {
     name: 'takes snapshots of etcd',
     // One may be due just now, and the one before is then an interval old.
     check: `cd /var/lib/rancher/k3s/server
-newest=$(find db/snapshots -type f -printf '%T@\\n' 2>/dev/null | sort -n | tail -n 1)
+newest=$({ find db/snapshots -type f -printf '%T@\\n' 2>/dev/null || true; } | sort -n | tail -n 1)
 if [[ -n $newest ]]; then
   age=$(( $(date +%s) - \${newest%.*} ))
   echo "= the newest of $(find db/snapshots -type f | wc -l) is $((age / 60)) min old, one is taken every ${Math.round(interval / 60)} min"
