@@ -8,9 +8,9 @@
 //
 // Needs:   09_k3s_03.
 // Changes: in kube-system the ConfigMap coredns-custom, the replicas and budgets of coredns and metrics-server, the
-//          traffic distribution of kube-dns; priority classes keybuzz-*; /var/lib/rancher/k3s/agent/images on the nodes.
-//          The proof makes the namespace keybuzz-volume-trial and removes it.
-// Undo:    `kubectl -n kube-system delete pdb/coredns pdb/metrics-server configmap/coredns-custom`, and scale both to 1.
+//          traffic distribution of kube-dns; priority classes keybuzz-*; on the nodes
+//          /var/lib/rancher/k3s/agent/images. The proof makes the namespace keybuzz-volume-trial and removes it.
+// Undo:    `kubectl -n kube-system delete pdb/coredns pdb/metrics-server configmap/coredns-custom`, scale both to 1.
 // Example: ./09_k3s_04_bootstrap_addons.mts --plan
 
 import { artifacts } from './lib/artifacts.mts'
@@ -36,10 +36,13 @@ export const bootstrapAddons: Script = {
     const release = await artifacts(settings, { dir: run.flags['artifacts'], signal: run.signal, say: run.note })
     const kubectl = createKubectl(release.k3s.file, contextOf(settings))
     const archives = await imageArchives(release.folder)
-    // CoreDNS does not tolerate the taint of the heavy pool.
-    const every = hosts.filter(({ pool }) => pool !== 'heavy').length
-    const dnsReplicas = addons.dns_replicas === 'every-node' ? Math.max(2, every) : addons.dns_replicas
-    const dns = await readManifest('04_addons/dns.yaml', { NAMESERVERS: network.nameservers.join(' '), REPLICAS: dnsReplicas })
+    // Neither tolerates the taint of the heavy pool, and each node takes one of each.
+    const able = hosts.filter(({ pool }) => pool !== 'heavy').length
+    const dnsReplicas = addons.dns_replicas === 'every-node' ? able : addons.dns_replicas
+    const metricsReplicas = Math.min(addons.metrics_replicas, able)
+    const nameservers = network.nameservers.join(' ')
+    const dns = await readManifest('04_addons/dns.yaml', { NAMESERVERS: nameservers, REPLICAS: dnsReplicas })
+    const metrics = await readManifest('04_addons/metrics.yaml', { REPLICAS: metricsReplicas })
 
     await run.on(hosts, (host) => archives.map((archive) => archiveStep(host, archive)))
     await run.on(agents, () => [hasRoomForVolumes(run)])
@@ -48,9 +51,8 @@ export const bootstrapAddons: Script = {
       takesTenants(kubectl),
       manifestStep(kubectl, `has CoreDNS with ${dnsReplicas} replicas and the nameservers`, dns),
       runs(kubectl, { name: 'coredns', label: 'k8s-app=kube-dns', replicas: dnsReplicas }),
-      manifestStep(kubectl, `has metrics-server with ${addons.metrics_replicas} replicas`,
-        await readManifest('04_addons/metrics.yaml', { REPLICAS: addons.metrics_replicas })),
-      runs(kubectl, { name: 'metrics-server', label: 'k8s-app=metrics-server', replicas: addons.metrics_replicas }),
+      manifestStep(kubectl, `has metrics-server with ${metricsReplicas} replicas`, metrics),
+      runs(kubectl, { name: 'metrics-server', label: 'k8s-app=metrics-server', replicas: metricsReplicas }),
       runs(kubectl, { name: 'local-path-provisioner', label: 'app=local-path-provisioner', replicas: 1 }),
       keepsVolumes(kubectl, run)
     ])
@@ -63,7 +65,9 @@ export const bootstrapAddons: Script = {
       timeout: 60,
       hint: 'kubectl -n kube-system logs -l k8s-app=kube-dns; are the nameservers reached from the nodes?'
     }])
-    await run.once([hasMetrics(kubectl, run), { ...carriesDataOver(kubectl, run), trial: true }])
+    // Where pods of others find no node, this one's do not either.
+    const takesPods = agents.length > 0 || !settings.k3s.server_taint
+    await run.once([hasMetrics(kubectl, run), ...(takesPods ? [carriesDataOver(kubectl, run)] : [])])
     await run.on(servers, () => [snapshotStep(settings)])
   }
 }
@@ -74,7 +78,9 @@ const hasRoomForVolumes = ({ settings: { addons: { volumes } } }: Run): Step => 
   check: `dir=${volumes.path}; until [[ -d $dir ]]; do dir=$(dirname "$dir"); done
 disk=$(findmnt -n -o TARGET -T "$dir")
 echo "= $(df -BG --output=avail "$dir" | tail -n 1 | tr -d ' G') GiB free on $disk"
-if [[ ${volumes.mounted} == true && $disk == / ]]; then echo "${volumes.path} is on the system's disk: the data volume is not mounted"; fi`,
+if [[ ${volumes.mounted} == true && $disk == / ]]; then
+  echo "${volumes.path} is on the system's disk: the data volume is not mounted"
+fi`,
   hint: 'mount it, in /etc/fstab too; or set addons.volumes in the settings'
 })
 
@@ -88,25 +94,39 @@ const takesTenants = (kubectl: Kubectl): Step => ({
   }
 })
 
-type Pod = { spec: { nodeName?: string }; status: { conditions?: { type: string; status: string; message?: string }[]; containerStatuses?: { state: { waiting?: { reason: string; message?: string } } }[] } }
+type Pod = {
+  spec: { nodeName?: string }
+  status: {
+    conditions?: { type: string; status: string; message?: string }[]
+    containerStatuses?: { state: { waiting?: { reason: string; message?: string } } }[]
+  }
+}
 
-const runs = (kubectl: Kubectl, { name, label, replicas }: { name: string; label: string; replicas: number }): Step => ({
+type Wanted = { name: string; label: string; replicas: number }
+
+const runs = (kubectl: Kubectl, { name, label, replicas }: Wanted): Step => ({
   name: replicas > 1 ? `runs ${name} on ${replicas} nodes` : `runs ${name}`,
   check: async () => {
-    const { items } = JSON.parse(await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', label, '-o', 'json'])) as { items: Pod[] }
-    const ready = items.filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
+    const pods = await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', label, '-o', 'json'])
+    const { items } = JSON.parse(pods) as { items: Pod[] }
+    const ready = items.filter(({ status }) =>
+      status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
     const nodes = new Set(ready.map(({ spec }) => spec.nodeName))
     const found = nodes.size > 0 ? `= on ${[...nodes].toSorted().join(', ')}\n` : ''
     if (nodes.size >= replicas) return found
-    return `${found}${ready.length} of ${replicas} are ready, on ${nodes.size} nodes\n${items.flatMap(whyNot).join('\n')}`
+    const why = items.flatMap(whyNot).join('\n')
+    return `${found}${ready.length} of ${replicas} are ready, on ${nodes.size} nodes\n${why}`
   },
   within: 180,
   hint: `kubectl -n kube-system describe pods -l ${label}`
 })
 
 const whyNot = ({ status }: Pod): string[] => [
-  ...(status.conditions ?? []).filter(({ type, status: is }) => type === 'PodScheduled' && is === 'False').map(({ message = '' }) => message),
-  ...(status.containerStatuses ?? []).flatMap(({ state: { waiting } }) => (waiting ? [`${waiting.reason} ${waiting.message ?? ''}`] : []))
+  ...(status.conditions ?? [])
+    .filter(({ type, status: is }) => type === 'PodScheduled' && is === 'False')
+    .map(({ message = '' }) => message),
+  ...(status.containerStatuses ?? [])
+    .flatMap(({ state: { waiting } }) => (waiting ? [`${waiting.reason} ${waiting.message ?? ''}`] : []))
 ]
 
 type StorageClass = { metadata: { name: string; annotations?: Record<string, string> } }
@@ -119,12 +139,13 @@ const keepsVolumes = (kubectl: Kubectl, { settings: { addons: { volumes } } }: R
       .filter(({ metadata }) => metadata.annotations?.['storageclass.kubernetes.io/is-default-class'] === 'true')
       .map(({ metadata }) => metadata.name)
     const path = 'jsonpath={.data.config\\.json}'
-    const config = JSON.parse(await kubectl(['-n', 'kube-system', 'get', 'configmap', 'local-path-config', '-o', path])) as {
-      nodePathMap: { node: string; paths: string[] }[]
-    }
-    const paths = config.nodePathMap.flatMap((entry) => entry.paths)
+    const config = await kubectl(['-n', 'kube-system', 'get', 'configmap', 'local-path-config', '-o', path])
+    const { nodePathMap } = JSON.parse(config) as { nodePathMap: { node: string; paths: string[] }[] }
+    const paths = nodePathMap.flatMap((entry) => entry.paths)
     return [
-      ...(defaults.join() === 'local-path' ? [] : [`default StorageClasses: ${defaults.join(', ') || 'none'}; expected local-path alone`]),
+      ...(defaults.join() === 'local-path'
+        ? []
+        : [`default StorageClasses: ${defaults.join(', ') || 'none'}; expected local-path alone`]),
       ...(paths.join() === volumes.path ? [] : [`its folder is ${paths.join(', ')}`])
     ].join('\n')
   },
@@ -152,6 +173,7 @@ ${[...lacking, ...(pods.length < chosen.length ? [`of ${pods.length} netcheck po
 
 const carriesDataOver = (kubectl: Kubectl, { signal }: Run): Step => ({
   name: 'has volumes that outlive their pods',
+  trial: true,
   check: async () => {
     const namespace = 'keybuzz-volume-trial'
     const manifest = await readManifest('04_addons/volume-trial.yaml', { NAMESPACE: namespace })
