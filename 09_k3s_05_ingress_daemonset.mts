@@ -1,16 +1,16 @@
 #!/usr/bin/env node
 // 09_k3s_05  Install the ingress on every node
 //
-// NGINX (F5's controller) as a DaemonSet in the network of each node, servers too: a request that a public load balancer
-// sends to any node reaches its pod from there. A DaemonSet, never a Deployment: each node answers for itself. Updates go
-// from node to node: a pod first fails the load balancers' health check, leaves when they have let go of it, and the next
-// node's turn comes when they have taken this one back. Then a canary must answer through every node and both load
-// balancers.
+// NGINX (F5's controller) as a DaemonSet in the network of each node, servers too: a request that a public load
+// balancer sends to any node reaches its pod from there. A DaemonSet, never a Deployment: each node answers for itself.
+// Updates go from node to node: a pod first fails the load balancers' health check, leaves when they have let go of it,
+// and the next node's turn comes when they have taken this one back. Then a canary must answer through every node and
+// both load balancers.
 //
 // Needs:   09_k3s_04. Both load balancers: targets are all nodes on 80 (and 443), health check and PROXY protocol as
 //          `ingress` in the settings says (docs/ingress.md).
-// Changes: the namespace nginx-ingress, the IngressClass nginx, the ClusterRole nginx-ingress; for the time of the proof
-//          the Ingress canary in keybuzz-netcheck.
+// Changes: the namespace nginx-ingress, the IngressClass nginx, the ClusterRole nginx-ingress; for the time of the
+//          proof the Ingress canary in keybuzz-netcheck.
 // Undo:    `kubectl delete namespace nginx-ingress` and the two others. All requests from outside fail from then on.
 // Example: ./09_k3s_05_ingress_daemonset.mts --plan
 
@@ -18,7 +18,9 @@ import { connect } from 'node:net'
 import { artifacts } from './lib/artifacts.mts'
 import { certificateStep, readPair } from './lib/certificate.mts'
 import type { Run } from './lib/hosts.mts'
-import { canaryFaults, checkBalancer, checkHealth, inWords, manifestValues, privatePorts, updateTimes } from './lib/ingress.mts'
+import {
+  canaryFaults, checkBalancer, checkHealth, inWords, manifestValues, privatePorts, updateTimes
+} from './lib/ingress.mts'
 import type { Host } from './lib/inventory.mts'
 import { contextOf } from './lib/k3s.mts'
 import { createKubectl, manifestStep, type Kubectl } from './lib/kubectl.mts'
@@ -40,6 +42,7 @@ export const installIngress: Script = {
     const { certificate } = settings.ingress
     const pair = certificate === '' ? undefined : await readPair(certificate)
     const { config, daemonset } = manifestValues(settings)
+    const configuration = await readManifest('05_ingress/config.yaml', config)
 
     await run.on(hosts, () => [hasPortsFree])
     await run.once([
@@ -47,7 +50,7 @@ export const installIngress: Script = {
       manifestStep(kubectl, 'has the namespace', await readManifest('05_ingress/namespace.yaml')),
       manifestStep(kubectl, 'has what the controller may do', await readManifest('05_ingress/rbac.yaml')),
       certificateStep(kubectl, { namespace, secret: 'default-server-tls' }, pair),
-      manifestStep(kubectl, 'has the class nginx and the configuration', await readManifest('05_ingress/config.yaml', config)),
+      manifestStep(kubectl, 'has the class nginx and the configuration', configuration),
       manifestStep(kubectl, 'has the DaemonSet', await readManifest('05_ingress/daemonset.yaml', daemonset)),
       runsEverywhere(kubectl, run)
     ])
@@ -58,8 +61,10 @@ export const installIngress: Script = {
       {
         name: 'carries a canary through every node and both load balancers',
         trial: true,
-        check: () =>
-          canaryFaults({ kubectl, signal, name: 'canary' }, { nodes: run.chosen.filter(run.stands), all: hosts }, settings)
+        check: () => {
+          const nodes = run.chosen.filter(run.stands)
+          return canaryFaults({ kubectl, signal, name: 'canary' }, { nodes, all: hosts }, settings)
+        }
       }
     ])
   }
@@ -84,12 +89,14 @@ const hasNoRival = (kubectl: Kubectl): Step => ({
   always: true,
   check: async () => {
     const ports = [80, 443, ...privatePorts]
-    const path = '{range .items[*]}{.metadata.namespace}/{.metadata.name} {.spec.containers[*].ports[*].hostPort}{"\\n"}{end}'
-    const lines = (await kubectl(['get', 'pods', '-A', '-o', `jsonpath=${path}`])).split('\n')
+    const row = '{.metadata.namespace}/{.metadata.name} {.spec.containers[*].ports[*].hostPort}{"\\n"}'
+    const lines = (await kubectl(['get', 'pods', '-A', '-o', `jsonpath={range .items[*]}${row}{end}`])).split('\n')
     const rivals = lines.map((line) => line.trim().split(' ')).filter(([pod = '', ...taken]) =>
       !pod.startsWith(`${namespace}/`) && taken.some((port) => ports.includes(Number(port)))
     )
-    return rivals.map(([pod = '', ...taken]) => `${pod} has the port${taken.length > 1 ? 's' : ''} ${taken.join(', ')} of its node${causeOf(pod)}`).join('\n')
+    return rivals.map(([pod = '', ...taken]) =>
+      `${pod} has the port${taken.length > 1 ? 's' : ''} ${taken.join(', ')} of its node${causeOf(pod)}`
+    ).join('\n')
   },
   hint: 'kubectl get pods -A -o wide | grep -E "traefik|svclb"'
 })
@@ -101,7 +108,12 @@ const causeOf = (pod: string): string => {
 
 type DaemonSet = {
   metadata: { generation: number }
-  status?: { observedGeneration?: number; desiredNumberScheduled?: number; updatedNumberScheduled?: number; numberAvailable?: number }
+  status?: {
+    observedGeneration?: number
+    desiredNumberScheduled?: number
+    updatedNumberScheduled?: number
+    numberAvailable?: number
+  }
 }
 
 const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
@@ -109,12 +121,15 @@ const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
   return {
     name: 'runs on every node, and nothing older',
     check: async () => {
-      const { metadata, status = {} } = JSON.parse(await kubectl(['-n', namespace, 'get', 'daemonset', 'nginx-ingress', '-o', 'json'])) as DaemonSet
-      const { observedGeneration = 0, desiredNumberScheduled = 0, updatedNumberScheduled = 0, numberAvailable = 0 } = status
+      const { metadata, status = {} } = JSON.parse(
+        await kubectl(['-n', namespace, 'get', 'daemonset', 'nginx-ingress', '-o', 'json'])
+      ) as DaemonSet
+      const { observedGeneration = 0, desiredNumberScheduled: wanted = 0 } = status
+      const { updatedNumberScheduled: updated = 0, numberAvailable: available = 0 } = status
       if (observedGeneration < metadata.generation) return 'the change is not taken up yet'
-      if (desiredNumberScheduled !== hosts.length) return `is meant for ${desiredNumberScheduled} nodes of ${hosts.length}`
-      const counts = `${updatedNumberScheduled} of ${desiredNumberScheduled} are up to date, ${numberAvailable} available`
-      if (updatedNumberScheduled === hosts.length && numberAvailable === hosts.length) return `= ${counts}: ${await versionOf(kubectl)}`
+      if (wanted !== hosts.length) return `is meant for ${wanted} nodes of ${hosts.length}`
+      const counts = `${updated} of ${wanted} are up to date, ${available} available`
+      if (updated === wanted && available === wanted) return `= ${counts}: ${await versionOf(kubectl)}`
       return `${counts}\n${await troubles(kubectl)}`
     },
     within: 120 + hosts.length * (grace + minReady),
@@ -122,18 +137,27 @@ const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
   }
 }
 
-const versionOf = async (kubectl: Kubectl): Promise<string> =>
-  (await kubectl(['-n', namespace, 'exec', 'daemonset/nginx-ingress', '--', '/nginx-ingress', '-version'])).split('\n')[0] ?? ''
+const versionOf = async (kubectl: Kubectl): Promise<string> => {
+  const said = await kubectl(['-n', namespace, 'exec', 'daemonset/nginx-ingress', '--', '/nginx-ingress', '-version'])
+  return said.split('\n')[0] ?? ''
+}
 
 type Pod = {
   metadata: { name: string; deletionTimestamp?: string }
   spec: { nodeName?: string }
-  status: { containerStatuses?: { ready: boolean; state: { waiting?: { reason: string; message?: string } }; lastState: { terminated?: object } }[] }
+  status: {
+    containerStatuses?: {
+      ready: boolean
+      state: { waiting?: { reason: string; message?: string } }
+      lastState: { terminated?: object }
+    }[]
+  }
 }
 
 // Why pods are not ready: what the kubelet waits for, and the last error that nginx or its controller told.
 const troubles = async (kubectl: Kubectl): Promise<string> => {
-  const { items } = JSON.parse(await kubectl(['-n', namespace, 'get', 'pods', '-l', 'app=nginx-ingress', '-o', 'json'])) as { items: Pod[] }
+  const pods = await kubectl(['-n', namespace, 'get', 'pods', '-l', 'app=nginx-ingress', '-o', 'json'])
+  const { items } = JSON.parse(pods) as { items: Pod[] }
   const lines = await Promise.all(items.map(async ({ metadata, spec, status }) => {
     const [container] = status.containerStatuses ?? []
     if (container?.ready) return ''
@@ -166,7 +190,9 @@ const answersTheCheck = (host: Host, settings: Settings): Step => ({
 const keepsItsOtherPorts = (host: Host): Step => ({
   name: `keeps ${privatePorts.join(' and ')} to the cluster`,
   check: async () => {
-    const open = await Promise.all(privatePorts.map(async (port) => ((await isOpen(host.address, port)) ? `${port} is open` : '')))
+    const open = await Promise.all(
+      privatePorts.map(async (port) => ((await isOpen(host.address, port)) ? `${port} is open` : ''))
+    )
     return open.filter(Boolean).join('\n')
   },
   hint: '09_k3s_01 sets the firewall'
@@ -188,34 +214,47 @@ const answersThroughBalancers = (settings: Settings): Step => {
   return {
     name: 'answers through both load balancers',
     check: async () => {
-      const answers = await Promise.all(http.map(async (address) => ({ address, answer: await checkBalancer(address, settings) })))
-      return answers.map(({ address, answer }) =>
-        answer.status === 200 ? `= ${address} in ${answer.milliseconds.toFixed(0)} ms` : `${address}${path}: ${inWords(answer)}`
-      ).join('\n')
+      const lines = await Promise.all(http.map(async (address) => {
+        const answer = await checkBalancer(address, settings)
+        if (answer.status === 200) return `= ${address} in ${answer.milliseconds.toFixed(0)} ms`
+        return `${address}${path}: ${inWords(answer)}`
+      }))
+      return lines.length > 0 ? lines.join('\n') : '= the settings have none'
     },
     within: 120,
-    hint: `the nodes themselves answer. At the load balancer: are they its targets on port 80, is PROXY protocol ${proxied} (ingress.client_address is ${client_address}), is the health check GET ${path} on 80?`
+    hint: 'the nodes themselves answer. At the load balancer: are they its targets on port 80, is PROXY protocol '
+      + `${proxied} (ingress.client_address is ${client_address}), is the health check GET ${path} on 80?`
   }
 }
 
-type Event = { involvedObject: { kind: string; namespace?: string; name: string }; type: string; message: string; lastTimestamp: string }
+type Event = {
+  involvedObject: { kind: string; namespace?: string; name: string }
+  type: string
+  message: string
+}
 
 // An Ingress that the controller refuses is answered by 404, and only an event tells why.
 const hasRefusedNothing = (kubectl: Kubectl, check: Settings['ingress']['health_check']): Step => ({
   name: 'has refused no Ingress, and nothing of its configuration',
   check: async () => {
-    const { items } = JSON.parse(await kubectl(['get', 'events', '-A', '-o', 'json', '--sort-by=.lastTimestamp'])) as { items: Event[] }
-    const ingresses = (await kubectl(['get', 'ingress', '-A', '-o', 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'])).split('\n')
+    const events = await kubectl(['get', 'events', '-A', '-o', 'json', '--sort-by=.lastTimestamp'])
+    const { items } = JSON.parse(events) as { items: Event[] }
+    const row = '{.metadata.namespace}/{.metadata.name}{"\\n"}'
+    const ingresses = (await kubectl(['get', 'ingress', '-A', '-o', `jsonpath={range .items[*]}${row}{end}`])).split('\n')
     const latest = new Map<string, Event>()
     for (const event of items) {
       const { kind, namespace: where = '', name } = event.involvedObject
-      const isOurs = kind === 'Ingress' ? ingresses.includes(`${where}/${name}`) : kind === 'ConfigMap' && where === namespace
-      if (isOurs) latest.set(`${kind} ${where}/${name}`, event)
+      const isIngress = kind === 'Ingress' && ingresses.includes(`${where}/${name}`)
+      if (isIngress || (kind === 'ConfigMap' && where === namespace)) latest.set(`${kind} ${where}/${name}`, event)
     }
-    const refused = [...latest].filter(([, { type }]) => type === 'Warning').map(([object, { message }]) => `${object}: ${message}`)
+    const refused = [...latest]
+      .filter(([, { type }]) => type === 'Warning')
+      .map(([object, { message }]) => `${object}: ${message}`)
     // nginx would take all its requests for the load balancers' own.
     const named = (await kubectl(['get', 'ingress', '-A', '-o', 'jsonpath={.items[*].spec.rules[*].host}'])).split(' ')
-    if (check.host !== '' && named.includes(check.host)) refused.push(`an Ingress has the name of the health check, ${check.host}`)
+    if (check.host !== '' && named.includes(check.host)) {
+      refused.push(`an Ingress has the name of the health check, ${check.host}`)
+    }
     return refused.length > 0 ? refused.join('\n') : `= ${ingresses.filter(Boolean).length} Ingresses`
   },
   hint: 'until it is mended, its names are answered by 404'

@@ -8,8 +8,8 @@
 // not fit.
 //
 // Needs:   09_k3s_05.
-// Changes: nothing that stays. Some checks make objects of their own and remove them: the Ingress canary and a Secret in
-//          keybuzz-netcheck, the namespace keybuzz-volume-trial. --drill takes nodes away and puts them back.
+// Changes: nothing that stays. Some checks make objects of their own and remove them: the Ingress canary and a Secret
+//          in keybuzz-netcheck, the namespace keybuzz-volume-trial. --drill takes nodes away and puts them back.
 // Undo:    nothing to undo.
 // Example: ./09_k3s_09_final_validation.mts --html report.html
 
@@ -83,14 +83,18 @@ const neighboursOf = (host: Host, { hosts, stands }: Run): Host[] => {
 
 const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
 
-const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Settings, known: Map<string, EtcdState>): Step => ({
+type States = Map<string, EtcdState>
+
+const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Settings, known: States): Step => ({
   name: 'has a sound etcd',
   check: async () => {
     const state = await readEtcd(host)
     known.set(host.name, state)
     const { size, quota, fsyncP99, leads, leaderChanges } = state
+    const filled = `${megabytes(size)} of ${megabytes(quota)}`
+    const fsyncs = `99 of 100 fsyncs within ${(fsyncP99 * 1000).toFixed(0)} ms`
     return [
-      `= ${leads ? 'leads' : 'follows'}; ${megabytes(size)} of ${megabytes(quota)}; 99 of 100 fsyncs within ${(fsyncP99 * 1000).toFixed(0)} ms; leader changes seen: ${leaderChanges}`,
+      `= ${leads ? 'leads' : 'follows'}; ${filled}; ${fsyncs}; leader changes seen: ${leaderChanges}`,
       ...(state.healthy && state.hasLeader ? [] : ['is not healthy: it has no leader']),
       ...(state.isLearner ? ['is a learner still, and does not vote'] : []),
       ...(size > quota * 0.8 ? ['is almost full: at its quota the cluster turns read-only'] : []),
@@ -101,7 +105,7 @@ const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Setting
   hint: 'docs/when-it-is-down.md; journalctl -u k3s | grep etcd'
 })
 
-const leadsOnce = (servers: Host[], known: Map<string, EtcdState>): Step => ({
+const leadsOnce = (servers: Host[], known: States): Step => ({
   name: `has ${servers.length} voters and one leader`,
   check: async () => {
     // --hosts may have left servers out that vote all the same.
@@ -131,7 +135,8 @@ const hasCapacity = ({ hosts, settings }: Run, kubectl: Kubectl, read: () => Pro
   name: 'has the capacity that the settings ask for',
   check: async () => {
     const nodes = await read()
-    const workers = nodes.filter(({ metadata }) => hosts.some(({ name, role }) => name === metadata.name && role === 'agent'))
+    const workers = nodes.filter(({ metadata }) =>
+      hosts.some(({ name, role }) => name === metadata.name && role === 'agent'))
     const addresses = await kubectl(['get', 'services', '-A', '-o', 'jsonpath={.items[*].spec.clusterIP}'])
     const services = addresses.split(' ').filter((address) => address !== 'None').length
     return [...judgeRoom(workers.map(roomOf), settings), ...judgeRanges(nodes.length, services, settings)].join('\n')
@@ -141,7 +146,8 @@ const hasCapacity = ({ hosts, settings }: Run, kubectl: Kubectl, read: () => Pro
 
 const roomOf = ({ metadata, status }: Node): Room => {
   const { pods = '0', cpu = '0', memory = '0' } = status.allocatable ?? {}
-  return { name: metadata.name, pods: parseQuantity(pods), cpus: parseQuantity(cpu), memory: parseQuantity(memory) / 2 ** 30 }
+  const [gibibytes, name] = [parseQuantity(memory) / 2 ** 30, metadata.name]
+  return { name, pods: parseQuantity(pods), cpus: parseQuantity(cpu), memory: gibibytes }
 }
 
 // A pod that has just been made is no fault; one that waits for minutes is.
@@ -150,12 +156,16 @@ const runsAllPods = (kubectl: Kubectl): Step => ({
   check: async () => {
     const why = '.status.containerStatuses[*].state.waiting.reason'
     const columns = `A:.metadata.namespace,B:.metadata.name,C:.status.phase,D:.metadata.creationTimestamp,E:${why}`
-    const lines = (await kubectl(['get', 'pods', '-A', '--no-headers', '-o', `custom-columns=${columns}`])).trim().split('\n')
-    const stuck = lines.map((line) => line.trim().split(/\s+/)).filter(([, , phase = '', since = '', reason = '']) =>
-      Date.now() - Date.parse(since) > 300_000 && (phase === 'Pending' || phase === 'Failed' || /BackOff|Error|Invalid/.test(reason))
+    const said = await kubectl(['get', 'pods', '-A', '--no-headers', '-o', `custom-columns=${columns}`])
+    const pods = said.trim().split('\n').map((line) => line.trim().split(/\s+/))
+    const stuck = pods.filter(([, , phase = '', since = '', reason = '']) =>
+      Date.now() - Date.parse(since) > 300_000
+        && (phase === 'Pending' || phase === 'Failed' || /BackOff|Error|Invalid/.test(reason))
     )
-    const words = stuck.map(([where, name, phase, , reason]) => `${where}/${name} is ${phase}${reason === '<none>' ? '' : `, ${reason}`}`)
-    return [`= ${lines.length} pods`, ...words.slice(0, 20), ...(words.length > 20 ? [`and ${words.length - 20} more`] : [])].join('\n')
+    const words = stuck.map(([where, name, phase, , reason]) =>
+      `${where}/${name} is ${phase}${reason === '<none>' ? '' : `, ${reason}`}`)
+    const more = words.length > 20 ? [`and ${words.length - 20} more`] : []
+    return [`= ${pods.length} pods`, ...words.slice(0, 20), ...more].join('\n')
   },
   hint: 'kubectl describe pod, and its events'
 })
@@ -163,7 +173,8 @@ const runsAllPods = (kubectl: Kubectl): Step => ({
 const isOfOneVersion = ({ k3s: { version } }: Settings, read: () => Promise<Node | undefined>): Step => ({
   name: 'runs the version of the settings',
   check: async () => {
-    const { kubeletVersion = 'nothing', containerRuntimeVersion, osImage, kernelVersion } = (await read())?.status.nodeInfo ?? {}
+    const info = (await read())?.status.nodeInfo
+    const { kubeletVersion = 'nothing', containerRuntimeVersion, osImage, kernelVersion } = info ?? {}
     const evidence = `= ${kubeletVersion}, ${containerRuntimeVersion}, ${osImage}, kernel ${kernelVersion}`
     return kubeletVersion === version ? evidence : `${evidence}\nruns ${kubeletVersion}, the settings say ${version}`
   },
@@ -192,10 +203,14 @@ const powerOf = ({ signal, note }: Run): Power | undefined => {
 
 const confirmed = async (power: Power | undefined): Promise<void> => {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new UsageError([{ file: 'command line', what: '--drill', expected: 'a terminal, for it must be confirmed', remedy: 'Run it at a terminal.' }])
+    throw new UsageError([{
+      file: 'command line', what: '--drill',
+      expected: 'a terminal, for it must be confirmed', remedy: 'Run it at a terminal.'
+    }])
   }
+  const how = power ? 'switched off at Hetzner' : 'cut off'
   await input({
-    message: `Servers and a worker will be ${power ? 'switched off at Hetzner' : 'cut off'}, one after the other, and given back. Type "drill":`,
+    message: `Servers and a worker will be ${how}, one after the other, and given back. Type "drill":`,
     validate: (answer) => answer === 'drill' || 'Type drill, or press ctrl-C.'
   }, { output: process.stderr })
 }
@@ -208,7 +223,8 @@ const holdDrill = async (run: Run, kubectl: Kubectl): Promise<{ rows: DrillRow[]
     return await withCanary({ kubectl, signal: run.signal, name: 'drill' }, async (canaryHost) => {
       const balancers = run.settings.load_balancers.http
       await until(60, run.signal, async () => {
-        const answers = await Promise.all(balancers.map((address) => get(address, { host: canaryHost, path: '/name' })))
+        const asking = balancers.map((address) => get(address, { host: canaryHost, path: '/name' }))
+        const answers = await Promise.all(asking)
         return answers.every(({ status }) => status === 200) ? '' : 'the canary is not answered yet'
       })
       return { rows: await drill(run, { kubectl, canaryHost, power }), fault: '' }
