@@ -1,3 +1,4 @@
+import pMap from 'p-map'
 import type { Host } from './inventory.mts'
 import type { Kubectl } from './kubectl.mts'
 
@@ -13,8 +14,11 @@ type Peer = { node: string; address: string; pod: string }
 /** The namespace of the netcheck pods, and their Service's name in it. */
 export const netcheck = { namespace: 'keybuzz-netcheck', service: 'netcheck' }
 
-/** Runs a script of busybox's sh in the netcheck pod of every host. Returns for each host what it printed. */
-export const askPods = async (
+// Each is a kubectl of its own on the bastion: 64 at once would be too many.
+const atOnce = 16
+
+// Runs a script of busybox's sh in the netcheck pod of every host. Returns for each host what it printed.
+const askPods = async (
   kubectl: Kubectl,
   hosts: Host[],
   script: (peers: Peer[]) => string
@@ -23,14 +27,14 @@ export const askPods = async (
   const peers = items
     .filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
     .map(({ metadata, spec, status }) => ({ node: spec.nodeName, address: status.podIP ?? '', pod: metadata.name }))
-  const answers = hosts.map(async ({ name }): Promise<[string, string]> => {
+  const answers = await pMap(hosts, async ({ name }): Promise<[string, string]> => {
     const peer = peers.find(({ node }) => node === name)
     if (!peer) return [name, 'its netcheck pod is not ready']
     const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers)])
       .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
     return [name, said.trim()]
-  })
-  return new Map(await Promise.all(answers))
+  }, { concurrency: atOnce })
+  return new Map(answers)
 }
 
 // Asks every peer for more than one packet holds, and the service address until every node has answered: kube-proxy
