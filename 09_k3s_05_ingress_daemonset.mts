@@ -137,10 +137,11 @@ const runsEverywhere = (kubectl: Kubectl, { hosts, settings }: Run): Step => {
   }
 }
 
-const versionOf = async (kubectl: Kubectl): Promise<string> => {
-  const said = await kubectl(['-n', namespace, 'exec', 'daemonset/nginx-ingress', '--', '/nginx-ingress', '-version'])
-  return said.split('\n')[0] ?? ''
-}
+const inPod = (kubectl: Kubectl, ...command: string[]): Promise<string> =>
+  kubectl(['-n', namespace, 'exec', 'daemonset/nginx-ingress', '--', ...command])
+
+const versionOf = async (kubectl: Kubectl): Promise<string> =>
+  (await inPod(kubectl, '/nginx-ingress', '-version')).split('\n')[0] ?? ''
 
 type Pod = {
   metadata: { name: string; deletionTimestamp?: string }
@@ -233,30 +234,36 @@ type Event = {
   message: string
 }
 
-// An Ingress that the controller refuses is answered by 404, and only an event tells why.
+type Ingress = { metadata: { namespace: string; name: string }; spec: { ingressClassName?: string; rules?: { host?: string }[] } }
+
+// An Ingress that the controller refuses is answered by 404. An event tells why, for an hour; after that only that nginx
+// has no file of it does.
 const hasRefusedNothing = (kubectl: Kubectl, check: Settings['ingress']['health_check']): Step => ({
   name: 'has refused no Ingress, and nothing of its configuration',
   check: async () => {
-    const events = await kubectl(['get', 'events', '-A', '-o', 'json', '--sort-by=.lastTimestamp'])
-    const { items } = JSON.parse(events) as { items: Event[] }
-    const row = '{.metadata.namespace}/{.metadata.name}{"\\n"}'
-    const ingresses = (await kubectl(['get', 'ingress', '-A', '-o', `jsonpath={range .items[*]}${row}{end}`])).split('\n')
-    const latest = new Map<string, Event>()
-    for (const event of items) {
-      const { kind, namespace: where = '', name } = event.involvedObject
-      const isIngress = kind === 'Ingress' && ingresses.includes(`${where}/${name}`)
-      if (isIngress || (kind === 'ConfigMap' && where === namespace)) latest.set(`${kind} ${where}/${name}`, event)
+    const list = async <Item,>(...args: string[]): Promise<Item[]> =>
+      (JSON.parse(await kubectl(['get', ...args, '-A', '-o', 'json'])) as { items: Item[] }).items
+    const events = await list<Event>('events', '--sort-by=.lastTimestamp')
+    const ingresses = (await list<Ingress>('ingress')).filter(({ spec }) => spec.ingressClassName === 'nginx')
+    const files = (await inPod(kubectl, 'ls', '/etc/nginx/conf.d')).split('\n')
+    const reason = (kind: string, where: string, name?: string): string => {
+      const latest = events.findLast(({ involvedObject: object }) =>
+        object.kind === kind && object.namespace === where && (name === undefined || object.name === name)
+      )
+      return latest?.type === 'Warning' ? latest.message : ''
     }
-    const refused = [...latest]
-      .filter(([, { type }]) => type === 'Warning')
-      .map(([object, { message }]) => `${object}: ${message}`)
-    // nginx would take all its requests for the load balancers' own.
-    const named = (await kubectl(['get', 'ingress', '-A', '-o', 'jsonpath={.items[*].spec.rules[*].host}'])).split(' ')
-    if (check.host !== '' && named.includes(check.host)) {
-      refused.push(`an Ingress has the name of the health check, ${check.host}`)
-    }
-    return refused.length > 0 ? refused.join('\n') : `= ${ingresses.filter(Boolean).length} Ingresses`
+    const configured = reason('ConfigMap', namespace)
+    const refused = ingresses.map(({ metadata: { namespace: where, name }, spec: { rules = [] } }) => {
+      const words = reason('Ingress', where, name) || (files.includes(`${where}-${name}.conf`) ? '' : 'nginx has nothing of it')
+      // nginx would take all its requests for the load balancers' own.
+      const taken = check.host !== '' && rules.some(({ host }) => host === check.host)
+      return [words, taken ? `has the name of the health check, ${check.host}` : '']
+        .filter(Boolean).map((one) => `Ingress ${where}/${name}: ${one}`).join('\n')
+    })
+    const words = [configured && `ConfigMap nginx-config: ${configured}`, ...refused].filter(Boolean)
+    return words.length > 0 ? words.join('\n') : `= ${ingresses.length} Ingresses`
   },
+  within: 15, // one that was just made is being read
   hint: 'until it is mended, its names are answered by 404'
 })
 

@@ -191,7 +191,7 @@ const kubectlOf = async ({ settings, flags, signal, note }: Run): Promise<Kubect
 }
 
 const powerOf = ({ signal, note }: Run): Power | undefined => {
-  const token = process.env['HCLOUD_TOKEN']
+  const token = process.env['HCLOUD_TOKEN']?.trim()
   if (!token) return undefined
   const taking = createHetzner(new Secret(token), { signal, say: note })
   const giving = createHetzner(new Secret(token), { say: note }) // ctrl-C must not keep a server off
@@ -201,13 +201,17 @@ const powerOf = ({ signal, note }: Run): Power | undefined => {
   }
 }
 
-const confirmed = async (power: Power | undefined): Promise<void> => {
+// Asked for before anything is looked at, which takes a minute.
+const needTerminal = (): void => {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new UsageError([{
       file: 'command line', what: '--drill',
       expected: 'a terminal, for it must be confirmed', remedy: 'Run it at a terminal.'
     }])
   }
+}
+
+const confirmed = async (power: Power | undefined): Promise<void> => {
   const how = power ? 'switched off at Hetzner' : 'cut off'
   await input({
     message: `Servers and a worker will be ${how}, one after the other, and given back. Type "drill":`,
@@ -264,6 +268,10 @@ const goOn = async ({ run, sections, exitCode, seconds, say }: Validated) => {
 if (import.meta.main) {
   await operate(all, import.meta.filename, {
     mode: 'validate',
+    choose: ({ drill: wanted }) => {
+      if (wanted !== undefined) needTerminal()
+      return all
+    },
     after: goOn,
     flags: {
       html: '--html FILE        the report as one page for a browser',

@@ -93,13 +93,14 @@ test('PROXY protocol at one end only is named', async () => {
 
 test('a process that has port 80 is named, with its node', async () => {
   const node = 'k3s-worker-05'
-  await on(node, `systemctl stop k3s-agent
+  const squat = `systemctl stop k3s-agent
 for pid in $(pgrep -x nginx-ingress) $(pgrep -x nginx); do kill -9 $pid 2>/dev/null || true; done
 systemd-run --quiet --unit=squatter --property=Restart=always --property=RestartSec=0.2 python3 -m http.server 80
 until ss -Hltnp sport = :80 | grep -q python3; do sleep 0.2; done
-systemctl start k3s-agent`)
-  const run = await script('09_k3s_05_ingress_daemonset', '--plan')
-  await on(node, 'systemctl stop squatter')
+systemctl start k3s-agent`
+  const run = await on(node, squat)
+    .then(() => script('09_k3s_05_ingress_daemonset', '--plan'))
+    .finally(() => on(node, 'systemctl stop squatter; systemctl start k3s-agent'))
   assert.is(run.exitCode, 1)
   assert.ok(those(run, 'failed').includes(`${node}: has 80 and 443 for the ingress`), run.text)
   assert.match(JSON.stringify(run.scripts), /0\.0\.0\.0:80 is taken by python3 \(process \d+\): .*http\.server 80/)
