@@ -252,6 +252,7 @@ const goOn = async ({ run, sections, exitCode, seconds, say }: Validated) => {
   const code = drilled?.fault ? 1 : exitCode
   const page = renderHtml({
     title: finalValidation.title, environment, date: new Date(), exitCode: code, seconds, sections,
+    versions: { K3s: run.settings.k3s.version, Ingress: run.settings.ingress.image },
     ...(drilled ? { drill: drilled.rows } : {})
   })
   if (html !== undefined) {

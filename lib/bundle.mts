@@ -15,9 +15,8 @@ type Options = {
   /** The archive to write, FILE.tar.gz. */
   file: string
   kubectl: Kubectl
-  /** What goes in beside: the report as a page, and the result for other programs. */
+  /** What goes in beside: the report as a page. */
   report?: string
-  json?: string
 }
 
 /** Bytes that are kept of what kubectl or a log file says. */
@@ -28,7 +27,7 @@ const LOGS = 10
  * Writes an archive for somebody who is to help from afar: what each node, the cluster and this bastion say, with
  * everything struck out that looks like a secret. It only reads. Returns in words what could not be had.
  */
-export const writeBundle = async (run: Run, { file, kubectl, report, json }: Options): Promise<string[]> => {
+export const writeBundle = async (run: Run, { file, kubectl, report }: Options): Promise<string[]> => {
   const part = await begin(file)
   const above = await mkdtemp(join(tmpdir(), 'keybuzz-bundle-'))
   try {
@@ -42,7 +41,6 @@ export const writeBundle = async (run: Run, { file, kubectl, report, json }: Opt
       sizes.set(path, Buffer.byteLength(clean))
     }
     if (report !== undefined) await put('report.html', report)
-    if (json !== undefined) await put('result.json', json)
     // All are waited for, so that nothing is still writing where one was interrupted.
     const collected = await Promise.allSettled([ofNodes(run, put), ofCluster(run, kubectl, put), ofBastion(run, put)])
     run.signal.throwIfAborted()

@@ -15,7 +15,7 @@ export type Result = {
   seconds: number
   sections: Section[]
   /** What runs, by name: "K3s": "v1.36.5+k3s1". */
-  versions?: Record<string, string>
+  versions: Record<string, string>
   /** What a failover drill measured. */
   drill?: DrillRow[]
 }
@@ -143,7 +143,7 @@ const longDate = (date: Date): string => {
   return `${date.toLocaleDateString('en-GB', { ...options, dateStyle: 'long' })}, ${date.toLocaleTimeString('en-GB', { ...options, timeStyle: 'short' })} UTC`
 }
 
-const versionsOf = ({ versions = {} }: Result): Part =>
+const versionsOf = ({ versions }: Result): Part =>
   Object.keys(versions).length === 0 ? undefined : html`<dl class="versions">
 ${Object.entries(versions).map(([name, version]) => html`<div><dt>${name}</dt><dd>${version}</dd></div>
 `)}</dl>

@@ -15,7 +15,7 @@ const fails = (step: string, words: string, hint?: string): Outcome =>
 
 const page = (sections: Section[], more: Partial<Result> = {}): string =>
   renderHtml({
-    title: 'Final validation', environment: 'prod', date: new Date('2026-11-27T14:03:21Z'), seconds: 62.4,
+    title: 'Final validation', environment: 'prod', date: new Date('2026-11-27T14:03:21Z'), seconds: 62.4, versions: {},
     exitCode: sections.some(({ hosts }) => [...hosts.values()].flat().some(({ result }) => result === 'failed')) ? 1 : 0,
     sections, ...more
   })
