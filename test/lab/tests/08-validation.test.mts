@@ -70,11 +70,11 @@ type Row = { what: string; target: string; api: Tally; http: Tally; rescheduled?
 
 // At a terminal, which `script` is; the answer is typed when the question is there.
 const drill = async (): Promise<{ exitCode: number; drill: Row[] }> => {
-  const { stdout, stderr } = await bastion(['bash', '-c', `mkfifo /tmp/keys; sleep 1200 > /tmp/keys & keys=$!
-script -qefc 'stty cols 140; ./09_k3s_09_final_validation.mts --drill --json > /root/drill.json' /tmp/typescript < /tmp/keys > /dev/null & drill=$!
+  const { stdout, stderr } = await bastion(['bash', '-c', `rm -f /tmp/keys /tmp/typescript; mkfifo /tmp/keys; exec 3<>/tmp/keys
+script -qefc 'stty cols 140; ./09_k3s_09_final_validation.mts --drill --json > /root/drill.json' /tmp/typescript <&3 > /dev/null & drill=$!
 until grep -q 'Type "drill"' /tmp/typescript 2>/dev/null; do kill -0 $drill || break; sleep 1; done
-sleep 1; printf 'drill\\r' > /tmp/keys
-wait $drill; kill $keys; rm /tmp/keys; tail -n 40 /tmp/typescript >&2; cat /root/drill.json`])
+sleep 1; printf 'drill\\r' >&3
+wait $drill; tail -n 40 /tmp/typescript >&2; cat /root/drill.json`])
   if (!stdout.startsWith('{')) throw new Error(stderr)
   const result = JSON.parse(stdout) as { exitCode: number; drill: Row[] }
   if (result.exitCode !== 0) throw new Error(stderr)
