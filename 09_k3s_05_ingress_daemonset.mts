@@ -86,7 +86,6 @@ done`,
 // Pods take ports of the node without a process that listens there: Traefik, and the pods of K3s's servicelb.
 const hasNoRival = (kubectl: Kubectl): Step => ({
   name: 'has no other pod with its ports',
-  always: true,
   check: async () => {
     const ports = [80, 443, ...privatePorts]
     const row = '{.metadata.namespace}/{.metadata.name} {.spec.containers[*].ports[*].hostPort}{"\\n"}'
