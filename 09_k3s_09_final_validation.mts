@@ -150,22 +150,24 @@ const roomOf = ({ metadata, status }: Node): Room => {
   return { name, pods: parseQuantity(pods), cpus: parseQuantity(cpu), memory: gibibytes }
 }
 
-// A pod that has just been made is no fault; one that waits for minutes is.
+// A pod that has just been made is no fault, nor one that has ended; one that is not ready for minutes is.
 const runsAllPods = (kubectl: Kubectl): Step => ({
   name: 'has no pod that cannot run',
   check: async () => {
-    const why = '.status.containerStatuses[*].state.waiting.reason'
-    const columns = `A:.metadata.namespace,B:.metadata.name,C:.status.phase,D:.metadata.creationTimestamp,E:${why}`
-    const said = await kubectl(['get', 'pods', '-A', '--no-headers', '-o', `custom-columns=${columns}`])
-    const pods = said.trim().split('\n').map((line) => line.trim().split(/\s+/))
-    const stuck = pods.filter(([, , phase = '', since = '', reason = '']) =>
-      Date.now() - Date.parse(since) > 300_000
-        && (phase === 'Pending' || phase === 'Failed' || /BackOff|Error|Invalid/.test(reason))
+    const fields = [
+      '.metadata.namespace', '.metadata.name', '.status.phase', '.metadata.creationTimestamp',
+      '.status.conditions[?(@.type=="Ready")].status', '.status.containerStatuses[*].state.waiting.reason'
+    ]
+    const columns = fields.map((field, index) => `C${index}:${field}`).join(',')
+    const lines = (await kubectl(['get', 'pods', '-A', '--no-headers', '-o', `custom-columns=${columns}`])).trim().split('\n')
+    const stuck = lines.map((line) => line.trim().split(/\s+/)).filter(([, , phase = '', since = '', ready = '']) =>
+      Date.now() - Date.parse(since) > 300_000 && (phase === 'Pending' || (phase === 'Running' && ready === 'False'))
     )
-    const words = stuck.map(([where, name, phase, , reason]) =>
-      `${where}/${name} is ${phase}${reason === '<none>' ? '' : `, ${reason}`}`)
+    const words = stuck.map(([where, name, phase = '', , , reason]) =>
+      `${where}/${name} is ${phase === 'Running' ? 'not ready' : phase}${reason === '<none>' ? '' : `, ${reason}`}`
+    )
     const more = words.length > 20 ? [`and ${words.length - 20} more`] : []
-    return [`= ${pods.length} pods`, ...words.slice(0, 20), ...more].join('\n')
+    return [`= ${lines.length} pods`, ...words.slice(0, 20), ...more].join('\n')
   },
   hint: 'kubectl describe pod, and its events'
 })
