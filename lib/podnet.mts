@@ -17,20 +17,20 @@ export const netcheck = { namespace: 'keybuzz-netcheck', service: 'netcheck' }
 // Each is a kubectl of its own on the bastion: 64 at once would be too many.
 const atOnce = 16
 
-// Runs a script of busybox's sh in the netcheck pod of every host. Returns for each host what it printed.
+// Runs a script of busybox's sh in the netcheck pod of every host, which `index` counts. Returns what each printed.
 const askPods = async (
   kubectl: Kubectl,
   hosts: Host[],
-  script: (peers: Peer[]) => string
+  script: (peers: Peer[], index: number) => string
 ): Promise<Map<string, string>> => {
   const { items } = JSON.parse(await kubectl(['-n', netcheck.namespace, 'get', 'pods', '-o', 'json'])) as { items: Pod[] }
   const peers = items
     .filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
     .map(({ metadata, spec, status }) => ({ node: spec.nodeName, address: status.podIP ?? '', pod: metadata.name }))
-  const answers = await pMap(hosts, async ({ name }): Promise<[string, string]> => {
+  const answers = await pMap(hosts, async ({ name }, index): Promise<[string, string]> => {
     const peer = peers.find(({ node }) => node === name)
     if (!peer) return [name, 'its netcheck pod is not ready']
-    const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers)])
+    const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers, index)])
       .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
     return [name, said.trim()]
   }, { concurrency: atOnce })
@@ -72,15 +72,17 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const path = 'jsonpath={.items[*].status.podIP}'
-  const replicas = (await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', path])).trim()
-  const answers = await askPods(kubectl, hosts, () => `
-resolves() { timeout 5 nslookup "$@" >/dev/null 2>&1 || timeout 5 nslookup "$@" >/dev/null 2>&1; }
+  const replicas = (await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', path])).trim().split(' ')
+  // All at once, so that what does not answer takes seconds; each pod asks some replicas, and all pods together each one.
+  const answers = await askPods(kubectl, hosts, (_, index) => `
+resolves() { timeout 3 nslookup "$@" >/dev/null 2>&1 || timeout 3 nslookup "$@" >/dev/null 2>&1; }
 for name in ${names.join(' ')}; do
-  resolves "$name" || echo "$name is not resolved"
-  for replica in ${replicas}; do
-    resolves "$name" "$replica" || echo "$name is not resolved by CoreDNS at $replica"
+  { resolves "$name" || echo "$name is not resolved"; } &
+  for replica in ${[...replicas.slice(index % replicas.length), ...replicas].slice(0, Math.min(8, replicas.length)).join(' ')}; do
+    { resolves "$name" "$replica" || echo "$name is not resolved by CoreDNS at $replica"; } &
   done
-done`)
-  const asked = `= ${names.join(' and ')}, by ${replicas.split(' ').length} replicas of CoreDNS`
+done
+wait`)
+  const asked = `= ${names.join(' and ')}, by ${Math.min(8, replicas.length)} of ${replicas.length} replicas of CoreDNS`
   return new Map([...answers].map(([name, said]) => [name, `${asked}\n${said}`]))
 }
