@@ -1,5 +1,5 @@
 import { mend, remove, untilReady } from './boot.mts'
-import { bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
+import { bastion as bastionMachine, machine, nodes as allNodes, type Machine } from './containers.mts'
 import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
 import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
 import { down } from './down.mts'
@@ -66,7 +66,16 @@ export const reset = (names: string[] = [bastionMachine, ...allNodes].map(({ nam
     const there = await engine()
     await Promise.all(some.map((one) => remove(there, one)))
     await bootAll(some, await gather(there, progress), progress)
+    await Promise.all(some.filter(({ image }) => image === 'node').map(answersSsh))
   })
+
+// For a moment the network of the container that was removed can answer in the new one's place, with nobody listening.
+const answersSsh = async ({ name, private: address }: Machine): Promise<void> => {
+  const { exitCode } = await exec('resolver', `for time in 1 2 3 4 5; do
+  tries=0; until nc -zw1 ${address} 22; do tries=$((tries + 1)); ((tries < 100)) || exit 1; sleep 0.3; done; sleep 0.2
+done`)
+  if (exitCode !== 0) throw new Error(`${name} is up, and its ssh is not reached at ${address}`)
+}
 
 /** Brings the lab up; a moment where it is. */
 export const labUp = (): Promise<Lab> => up(createProgress())
