@@ -69,11 +69,16 @@ export const reset = (names: string[] = [bastionMachine, ...allNodes].map(({ nam
     await Promise.all(some.filter(({ image }) => image === 'node').map(answersSsh))
   })
 
-// For a moment the network of the container that was removed can answer in the new one's place, with nobody listening.
+// The kernel takes away the networks of removed containers, and of the pods in them, one by one; until its turn comes, an
+// old one answers in the new one's place, with nobody listening. After a whole cluster that can take a minute.
 const answersSsh = async ({ name, private: address }: Machine): Promise<void> => {
-  const { exitCode } = await exec('resolver', `for time in 1 2 3 4 5; do
-  tries=0; until nc -zw1 ${address} 22; do tries=$((tries + 1)); ((tries < 100)) || exit 1; sleep 0.3; done; sleep 0.2
-done`)
+  const { exitCode } = await exec('resolver', `good=0
+for try in $(seq 600); do
+  if nc -zw1 ${address} 22; then good=$((good + 1)); else good=0; fi
+  ((good < 10)) || exit 0
+  sleep 0.3
+done
+exit 1`)
   if (exitCode !== 0) throw new Error(`${name} is up, and its ssh is not reached at ${address}`)
 }
 
