@@ -3,6 +3,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readInventory } from '../lib/inventory.mts'
 import { readSettings } from '../lib/settings.mts'
+import type { ContainerInspectInfo } from 'dockerode'
+import { foundAs } from './lab/boot.mts'
 import { balancers, machines, nodes, services } from './lab/containers.mts'
 
 const root = new URL('..', import.meta.url).pathname
@@ -36,6 +38,18 @@ test('the public load balancers are those of the settings, with the health check
 test('no two machines have a name or an address in common', () => {
   for (const values of [machines.map(({ name }) => name), machines.map((one) => one.private)])
     assert.is(new Set(values).size, values.length)
+})
+
+test('what a machine has of a container is kept where it can run, and nothing of it where it cannot', () => {
+  const container = (state: object, stamp = 'now') =>
+    ({ State: { Running: false, Dead: false, StartedAt: '2026-01-02T03:04:05Z', ...state }, Config: { Labels: { 'io.keybuzz.lab.stamp': stamp } } }) as unknown as ContainerInspectInfo
+  assert.is(foundAs(undefined, 'node', 'now'), 'new')
+  assert.is(foundAs(container({ StartedAt: '0001-01-01T00:00:00Z' }), 'node', 'now'), 'new')
+  assert.is(foundAs(container({ Dead: true }), 'node', 'now'), 'new', 'a removal that the death of the engine cut short')
+  assert.is(foundAs(container({}), 'node', 'now'), 'started')
+  assert.is(foundAs(container({ Running: true }), 'node', 'now'), 'running')
+  assert.is(foundAs(container({ Running: true }, 'before'), 'node', 'now'), 'older')
+  assert.is(foundAs(container({ Running: true }, 'before'), 'tools', 'now'), 'new')
 })
 
 test.run()

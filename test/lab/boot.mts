@@ -77,9 +77,19 @@ const inspect = async ({ container: { dockerode: docker } }: Engine, machine: Ma
 export type Found = 'running' | 'started' | 'new' | 'older'
 
 /**
- * Brings one machine up. A container that never ran is made anew, for it may lack its files; one that stopped is
- * started with its state. A node that was made from older inputs stays as it is: it holds a cluster's data.
+ * What is made of the container that Docker has for a machine. One that never ran may lack its files, and one whose
+ * removal was cut short (the engine died) never starts again: these are made anew. A node that was made from older
+ * inputs stays as it is: it holds a cluster's data.
  */
+export const foundAs = (there: ContainerInspectInfo | undefined, image: Machine['image'], stamp: string): Found => {
+  if (!there || there.State.Dead || there.State.StartedAt.startsWith('0001-')) return 'new'
+  const same = there.Config.Labels[stampLabel] === stamp
+  if (!same && image !== 'node') return 'new'
+  if (!there.State.Running) return 'started'
+  return same ? 'running' : 'older'
+}
+
+/** Brings one machine up, and tells how it was found. */
 export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
   const { engine, images } = parts
   const docker = engine.container.dockerode
@@ -87,24 +97,18 @@ export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
   const wanted = await recipe(machine, parts)
   const stamp = stampOf(wanted, image)
   const there = await inspect(engine, machine)
-  const ran = there !== undefined && !there.State.StartedAt.startsWith('0001-')
-  const same = there?.Config.Labels[stampLabel] === stamp
-  if (there && ran && (same || machine.image === 'node')) {
-    if (there.State.Running && machine.image === 'tools') {
-      await mend(engine, machine)
-      return 'running'
-    }
-    if (!there.State.Running) await docker.getContainer(there.Id).start()
-    await untilReady(engine, machine)
-    if (!there.State.Running) return 'started'
-    return same ? 'running' : 'older'
+  const found = foundAs(there, machine.image, stamp)
+  if (found === 'running' && machine.image === 'tools') await mend(engine, machine)
+  if (found === 'started') await docker.getContainer(containerName(machine)).start()
+  if (found === 'new') {
+    if (there?.State.Dead) await remove(engine, machine)
+    else if (there) await docker.getContainer(there.Id).remove({ force: true })
+    for (const { name } of machine.volumes ?? []) await docker.createVolume({ Name: `keybuzz-${name}`, Labels: label })
+    wanted.create.Labels = { ...label, [stampLabel]: stamp }
+    await new LabContainer(image, engine, machine, wanted).start()
   }
-  if (there) await docker.getContainer(there.Id).remove({ force: true })
-  for (const { name } of machine.volumes ?? []) await docker.createVolume({ Name: `keybuzz-${name}`, Labels: label })
-  wanted.create.Labels = { ...label, [stampLabel]: stamp }
-  await new LabContainer(image, engine, machine, wanted).start()
   await untilReady(engine, machine)
-  return 'new'
+  return found
 }
 
 /** Removes a machine with its volumes. */
