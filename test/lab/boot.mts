@@ -111,13 +111,31 @@ export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
   return found
 }
 
+/**
+ * Takes a machine's power away, its wires first: so its peers hear no word of goodbye. And the kernel keeps a dead
+ * container's network, for up to two minutes, until the last of its connections is given up: with its wires it would
+ * answer in the place of the next container with these addresses.
+ */
+export const powerOff = async ({ container: { dockerode: docker } }: Engine, machine: Machine): Promise<void> => {
+  await capture(docker, machine, ['sh', '-c', 'for nic in eth0 enp7s0; do ip link set "$nic" down; done']).catch(ignoreGone)
+  await docker.getContainer(containerName(machine)).kill().catch(ignoreGone)
+}
+
 /** Removes a machine with its volumes. */
-export const remove = async ({ container: { dockerode: docker } }: Engine, machine: Machine): Promise<void> => {
+export const remove = async (engine: Engine, machine: Machine): Promise<void> => {
+  const { dockerode: docker } = engine.container
+  await powerOff(engine, machine)
   await docker.getContainer(containerName(machine)).remove({ force: true }).catch(ignoreMissing)
   for (const { name } of machine.volumes ?? []) await docker.getVolume(`keybuzz-${name}`).remove().catch(ignoreMissing)
 }
 
-/** Docker answers 404 for what is not there. */
-export const ignoreMissing = (error: unknown): void => {
-  if (!(error instanceof Error && 'statusCode' in error && error.statusCode === 404)) throw error
+/** Takes these answers of Docker for success. */
+export const ignore = (...codes: number[]) => (error: unknown): void => {
+  if (!(error instanceof Error && 'statusCode' in error && codes.includes(Number(error.statusCode)))) throw error
 }
+
+/** Docker answers 404 for what is not there. */
+export const ignoreMissing = ignore(404)
+
+// And 409 for what does not run.
+const ignoreGone = ignore(404, 409)

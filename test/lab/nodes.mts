@@ -1,5 +1,5 @@
-import { mend, remove, untilReady } from './boot.mts'
-import { bastion as bastionMachine, machine, nodes as allNodes, type Machine } from './containers.mts'
+import { ignore, mend, powerOff, remove, untilReady } from './boot.mts'
+import { bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
 import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
 import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
 import { down } from './down.mts'
@@ -33,26 +33,19 @@ export const bastion = async (argv: string[], options: ExecOptions = {}): Promis
   capture(await settled(), bastionMachine, argv, options)
 
 /** Takes a machine's power away. */
-export const kill = async (name: string): Promise<void> => {
-  await (await docker()).getContainer(containerName(machine(name))).kill()
-}
+export const kill = async (name: string): Promise<void> => powerOff(await engine(), machine(name))
 
 /** Gives a machine its power back and waits until it is up; its disks are as they were. */
 export const start = async (name: string): Promise<void> => {
   const one = machine(name)
-  await (await docker()).getContainer(containerName(one)).start().catch(ignoreNotModified)
-  await untilReady(await engine(), machine(name))
+  await (await docker()).getContainer(containerName(one)).start().catch(ignore(304)) // which says that it runs already
+  await untilReady(await engine(), one)
 }
 
 /** A power failure and what follows: the machine is killed and started. */
 export const restart = async (name: string): Promise<void> => {
-  await (await docker()).getContainer(containerName(machine(name))).restart({ t: 0 })
-  await untilReady(await engine(), machine(name))
-}
-
-/** Docker answers 304 where a container runs already. */
-const ignoreNotModified = (error: unknown): void => {
-  if (!(error instanceof Error && 'statusCode' in error && error.statusCode === 304)) throw error
+  await kill(name)
+  await start(name)
 }
 
 /**
@@ -66,21 +59,7 @@ export const reset = (names: string[] = [bastionMachine, ...allNodes].map(({ nam
     const there = await engine()
     await Promise.all(some.map((one) => remove(there, one)))
     await bootAll(some, await gather(there, progress), progress)
-    await Promise.all(some.filter(({ image }) => image === 'node').map(answersSsh))
   })
-
-// The kernel takes away the networks of removed containers, and of the pods in them, one by one; until its turn comes, an
-// old one answers in the new one's place, with nobody listening. After a whole cluster that can take a minute.
-const answersSsh = async ({ name, private: address }: Machine): Promise<void> => {
-  const { exitCode } = await exec('resolver', `good=0
-for try in $(seq 600); do
-  if nc -zw1 ${address} 22; then good=$((good + 1)); else good=0; fi
-  ((good < 10)) || exit 0
-  sleep 0.3
-done
-exit 1`)
-  if (exitCode !== 0) throw new Error(`${name} is up, and its ssh is not reached at ${address}`)
-}
 
 /** Brings the lab up; a moment where it is. */
 export const labUp = (): Promise<Lab> => up(createProgress())

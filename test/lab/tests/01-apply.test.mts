@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { bastion, labUp, reset } from '../nodes.mts'
-import { applyAll, everyNode, kubectl, masters, nodesThatAre, on, script, those } from './cluster.mts'
+import { bastion, bastionStart, labUp, reset } from '../nodes.mts'
+import { applyAll, everyNode, kubectl, leftovers, masters, nodesThatAre, on, script, those, until } from './cluster.mts'
 
 await labUp()
 await reset()
@@ -23,9 +23,21 @@ test('a plan of bare nodes tells what is to be done, and changes nothing', async
   assert.equal([...before.symmetricDifference(after)], [])
 })
 
-test('an apply makes eight bare nodes a cluster of three servers and five workers', async () => {
-  const run = await applyAll('--yes')
-  assert.is(run.exitCode, 0, run.text)
+test('an apply that is killed at three moments is resumed, and makes eight bare nodes a cluster', async () => {
+  const moments: [name: string, come: () => Promise<boolean>][] = [
+    ['01 changes the nodes', async () => (await on('k3s-master-01', 'ls /etc/sysctl.d')).includes('keybuzz')],
+    ['02 starts the first server', async () => (await on('k3s-master-01', 'systemctl is-active k3s || true')) !== 'inactive'],
+    ['02 lets the second server join', async () => (await on('k3s-master-02', 'systemctl is-active k3s || true')) !== 'inactive']
+  ]
+  for (const [name, come] of moments) {
+    const run = await bastionStart(['./09_k3s_apply_all.mts', '--yes'])
+    await until(name, 300, come)
+    await run.kill('KILL')
+    await run.done
+    await until(`nothing runs on after kill -9 while ${name}`, 30, async () => (await leftovers()).length === 0)
+  }
+  const last = await applyAll('--yes')
+  assert.is(last.exitCode, 0, last.text)
   assert.equal(await nodesThatAre('Ready'), everyNode)
   assert.equal(await nodesThatAre('EtcdIsVoter'), masters)
 })

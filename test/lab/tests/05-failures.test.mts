@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bastion, bastionStart, kill, labUp, reset, start } from '../nodes.mts'
-import { applyAll as applyWhole, everyNode, kubectl, masters, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { applyAll as applyWhole, everyNode, kubectl, leftovers, masters, nodesThatAre, on, script, those, until } from './cluster.mts'
 
 await labUp()
 
@@ -48,38 +48,13 @@ test('a server that dies while workers join stops none of them', async () => {
   assert.is(again.exitCode, 0, again.text)
 })
 
-// What a run of ours leaves on a node would be a bash that reads its script from a pipe.
-const leftovers = async (): Promise<string[]> =>
-  Promise.all(everyNode.map((node) => on(node, `pgrep -af 'timeout [-]-kill-after|bash [-]s' || true`)))
-
-test('killed at three moments, and resumed each time', async () => {
-  await reset()
-  const moments: [name: string, come: () => Promise<boolean>][] = [
-    ['01 changes the nodes', async () => (await on('k3s-master-01', 'ls /etc/sysctl.d')).includes('keybuzz')],
-    ['02 starts the first server', async () => (await on('k3s-master-01', 'systemctl is-active k3s || true')) !== 'inactive'],
-    ['02 lets the second server join', async () => (await on('k3s-master-02', 'systemctl is-active k3s || true')) !== 'inactive']
-  ]
-  for (const [name, come] of moments) {
-    const run = await bastionStart(['./09_k3s_apply_all.mts', '--yes', '--to', '03'])
-    await until(name, 300, come)
-    await run.kill('KILL')
-    await run.done
-    await until(`nothing runs on after kill -9 while ${name}`, 30, async () => (await leftovers()).every((one) => one === ''))
-  }
-  const last = await applyAll('--yes')
-  assert.is(last.exitCode, 0, last.text)
-  assert.equal(await nodesThatAre('EtcdIsVoter'), masters)
-  assert.equal(await nodesThatAre('Ready'), everyNode)
-  assert.equal(those(await applyAll('--yes'), 'changed', 'failed'), [])
-})
-
 test('ctrl-C ends with 130, leaves nothing running on the nodes, and gives the lock back', async () => {
   await on('k3s-worker-05', 'chattr -i /etc/resolv.conf; rm /etc/resolv.conf')
   const run = await bastionStart(['./09_k3s_01_prepare.mts', '--yes'])
   await until('the run has the lock', 60, async () => (await on('k3s-master-01', 'ls /run')).includes('keybuzz-k3s.lock'))
   await run.kill('INT')
   assert.is((await run.done).exitCode, 130)
-  await until('nothing runs on', 30, async () => (await leftovers()).every((one) => one === ''))
+  await until('nothing runs on', 30, async () => (await leftovers()).length === 0)
   assert.not.match(await on('k3s-master-01', 'ls /run'), /keybuzz-k3s/)
 })
 

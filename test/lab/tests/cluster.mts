@@ -55,6 +55,12 @@ export const on = async (node: string, command: string): Promise<string> => {
   return stdout.trim()
 }
 
+/** What runs of ours have left running on the nodes: a bash that reads its script from a pipe, or its timeout. */
+export const leftovers = async (): Promise<string[]> => {
+  const found = await Promise.all(everyNode.map((node) => on(node, `pgrep -af 'timeout [-]-kill-after|bash [-]s' || true`)))
+  return found.filter((lines) => lines !== '')
+}
+
 /** Waits until what is asked for is so; throws with `what` where it is not so in time (seconds). */
 export const until = async (what: string, seconds: number, ask: () => Promise<boolean>): Promise<void> => {
   const end = Date.now() + seconds * 1000
