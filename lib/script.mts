@@ -260,7 +260,10 @@ const validate = async (operation: Operation): Promise<number> => {
 }
 
 const sum = ({ report }: Operation, sections: Section[], started: number): void => {
-  if (sections.length > 1) for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(32)}${duration(took).padStart(12)}`)
+  if (sections.length > 1) {
+    const width = Math.max(...sections.map(({ title }) => title.length))
+    for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(width)}${duration(took).padStart(12)}`)
+  }
   report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
 }
 
