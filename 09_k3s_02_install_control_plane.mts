@@ -212,7 +212,8 @@ END`,
 const isVoter = (host: Host): Step => ({
   name: 'is ready, and a voter of etcd',
   check: `if ! why=$(k3s kubectl get --raw /readyz 2>&1); then
-  echo "its API is not ready: $(tail -n 1 <<<"$why")"
+  failing=$(grep -oE '\\[-\\][^\\"]+' <<<"$why") || failing=$(tail -n 1 <<<"$why")
+  echo "its API is not ready: \${failing//$'\\n'/, }"
   journalctl -u k3s -n 200 -o cat --no-pager | grep -E 'level=(fatal|error)' | tail -n 2 || true
   exit
 fi

@@ -176,7 +176,8 @@ const validate = async (
   const findings = await look(host, steps, { waiting: false, signal })
   for (const [index, step] of steps.entries()) {
     const finding = findings[index] ?? endedEarly
-    const remedy = step.hint === undefined && step.change !== undefined ? { hint: `run ${script}, which mends it` } : {}
+    const mendable = step.hint === undefined && step.change !== undefined && !finding.failed
+    const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
     outcome(holds(finding) ? okOutcome(step, finding) : { ...failedOutcome(step, finding), ...remedy })
   }
 }

@@ -9,14 +9,42 @@ export const kubeconfig = join(homedir(), '.kube', 'config')
 /** kubectl against the cluster: returns stdout, throws with kubectl's own words. `input` goes to its stdin. */
 export type Kubectl = (args: string[], input?: string) => Promise<string>
 
-/** The kubectl of a k3s binary, with a context of the bastion's kubeconfig. */
+// True once a request to the one cluster that this process works on has run out of time, until it answers again.
+let silent = false
+
+const isSilence = (words: string): boolean =>
+  /context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout|etcdserver: request timed out/.test(words)
+
+/**
+ * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. A request may take 20 seconds. Once one has
+ * run out of them the next only ask first whether the API is ready, for 2 seconds: where it is down, dozens of checks
+ * would each wait in vain.
+ */
 export const createKubectl = (k3s: string, context: string): Kubectl => {
-  return async (args, input = '') => {
-    const flags = ['--kubeconfig', kubeconfig, '--context', context, '--request-timeout', '20s']
+  const run = async (args: string[], input: string, seconds: number): Promise<string> => {
+    const flags = ['--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${seconds}s`]
     const result = await $({ input, quiet: true, nothrow: true })`${k3s} kubectl ${flags} ${args}`
     if (result.exitCode === 0) return result.stdout
-    throw new KubectlError(result.stderr.trim() || `kubectl ${args[0]}: exit ${result.exitCode}`, result)
+    const words = wordsOf(result.stderr) || `kubectl ${args[0]}: exit ${result.exitCode}`
+    throw new KubectlError(isSilence(words) ? `the API does not answer: ${words}` : words, result)
   }
+  return async (args, input = '') => {
+    if (args.includes('--server')) return run(args, input, 20) // one server by itself: not the way that the others take
+    if (silent) await run(['get', '--raw', '/readyz'], '', 2)
+    silent = false
+    try {
+      return await run(args, input, 20)
+    } catch (error) {
+      silent = error instanceof KubectlError && isSilence(error.message)
+      throw error
+    }
+  }
+}
+
+// Of what an API that is not ready lists, only what fails.
+const wordsOf = (stderr: string): string => {
+  const failing = stderr.match(/\[-\][^\\"\n]+/g)
+  return failing ? `the API is not ready: ${failing.join(', ')}` : stderr.trim()
 }
 
 /** kubectl failed. The message is what it said. */

@@ -69,6 +69,13 @@ test('a validation changes nothing, and what would be changed has failed, with t
   assert.not(existsSync(file))
 })
 
+test('a validation names no remedy for what it could not look at', async () => {
+  const { run, all } = tell('validate', [a])
+  const silent = async (): Promise<string> => { throw new Error('the API does not answer') }
+  await run.once([{ name: 'has the objects', check: silent, change: async () => assert.unreachable() }])
+  assert.equal(all, [{ step: 'has the objects', result: 'failed', words: 'the API does not answer' }])
+})
+
 test('ctrl-C ends the waiting for a fact that the bastion looks at', async () => {
   const { run } = tell('apply', [a], [a], AbortSignal.timeout(200))
   const began = performance.now()
