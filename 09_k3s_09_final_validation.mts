@@ -249,7 +249,7 @@ const goOn = async ({ run, sections, exitCode, seconds, say }: Validated) => {
   const kubectl = await kubectlOf(run)
   const drilled = wanted !== undefined && exitCode === 0 ? await holdDrill(run, kubectl) : undefined
   if (wanted !== undefined && exitCode !== 0) say('No drill: not everything holds, and a drill would make that worse.')
-  for (const line of renderDrill(drilled?.rows ?? [])) say(line)
+  for (const line of drilled ? renderDrill(drilled.rows) : []) say(line)
   if (drilled?.fault) say(drilled.fault)
   const code = drilled?.fault ? 1 : exitCode
   const page = renderHtml({

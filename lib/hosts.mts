@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pMap from 'p-map'
 import type { Host } from './inventory.mts'
+import { ApiAway } from './kubectl.mts'
 import type { Settings } from './settings.mts'
 import { capture, run as ssh, lastWords, Unreachable } from './ssh.mts'
 import { batchFindings, batchScript, batchTimeout, findingOf, holds, type Finding, type Step } from './step.mts'
@@ -176,7 +177,7 @@ const validate = async (
   const findings = await look(host, steps, { waiting: false, signal })
   for (const [index, step] of steps.entries()) {
     const finding = findings[index] ?? endedEarly
-    const mendable = step.hint === undefined && step.change !== undefined && !finding.failed
+    const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
     const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
     outcome(holds(finding) ? okOutcome(step, finding) : { ...failedOutcome(step, finding), ...remedy })
   }
@@ -255,7 +256,7 @@ const ask = async (check: () => Promise<string>, seconds: number, signal: AbortS
       finding = findingOf(await check())
     } catch (error) {
       if (isAbort(error)) throw error
-      finding = { words: messageOf(error), failed: true }
+      finding = { words: messageOf(error), failed: true, blind: error instanceof ApiAway }
     }
     if (holds(finding) || Date.now() >= end) return finding
     await sleep(1000, undefined, { signal })
@@ -269,7 +270,7 @@ const onHost = (host: Host | undefined): Host => {
 
 const endedEarly: Finding = { words: 'the check ended early', failed: true }
 
-type Found = Pick<Finding, 'words' | 'evidence'>
+type Found = Pick<Finding, 'words' | 'blind' | 'evidence'>
 
 const evidenceOf = ({ evidence }: Found): { evidence?: string } => (evidence === undefined ? {} : { evidence })
 
@@ -279,7 +280,7 @@ const failedOutcome = (step: Step, finding: Found): Outcome => ({
   step: step.name,
   result: 'failed',
   words: finding.words,
-  ...(step.hint === undefined ? {} : { hint: step.hint }),
+  ...(step.hint === undefined || finding.blind ? {} : { hint: step.hint }),
   ...evidenceOf(finding)
 })
 

@@ -9,43 +9,41 @@ export const kubeconfig = join(homedir(), '.kube', 'config')
 /** kubectl against the cluster: returns stdout, throws with kubectl's own words. `input` goes to its stdin. */
 export type Kubectl = (args: string[], input?: string) => Promise<string>
 
-// True once a request to the one cluster that this process works on has run out of time, until it answers again.
-let silent = false
-
-const isSilence = (words: string): boolean =>
-  /context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout|etcdserver: request timed out/.test(words)
+// True once the API of the one cluster that this process works on was away, until it answers again.
+let away = false
 
 /**
- * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. A request may take 20 seconds. Once one has
- * run out of them the next only ask first whether the API is ready, for 2 seconds: where it is down, dozens of checks
- * would each wait in vain.
+ * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. A request may take 20 seconds. Once the API
+ * was away the next ones only ask first whether it is ready, for 2 seconds: dozens of checks would each wait in vain.
  */
 export const createKubectl = (k3s: string, context: string): Kubectl => {
   const run = async (args: string[], input: string, seconds: number): Promise<string> => {
     const flags = ['--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${seconds}s`]
     const result = await $({ input, quiet: true, nothrow: true })`${k3s} kubectl ${flags} ${args}`
     if (result.exitCode === 0) return result.stdout
-    const words = wordsOf(result.stderr) || `kubectl ${args[0]}: exit ${result.exitCode}`
-    throw new KubectlError(isSilence(words) ? `the API does not answer: ${words}` : words, result)
+    const words = result.stderr.trim() || `kubectl ${args[0]}: exit ${result.exitCode}`
+    if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${seconds} s`, result)
+    if (nobody.test(words)) throw new ApiAway(`the API does not answer: ${words}`, result)
+    const failing = words.match(notReady)
+    throw failing ? new ApiAway(`the API is not ready: ${failing.join(', ')}`, result) : new KubectlError(words, result)
   }
   return async (args, input = '') => {
     if (args.includes('--server')) return run(args, input, 20) // one server by itself: not the way that the others take
-    if (silent) await run(['get', '--raw', '/readyz'], '', 2)
-    silent = false
     try {
+      if (away) await run(['get', '--raw', '/readyz'], '', 2)
+      away = false
       return await run(args, input, 20)
     } catch (error) {
-      silent = error instanceof KubectlError && isSilence(error.message)
+      away = error instanceof ApiAway
       throw error
     }
   }
 }
 
-// Of what an API that is not ready lists, only what fails.
-const wordsOf = (stderr: string): string => {
-  const failing = stderr.match(/\[-\][^\\"\n]+/g)
-  return failing ? `the API is not ready: ${failing.join(', ')}` : stderr.trim()
-}
+const tooLate = /context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout|etcdserver: request timed out/
+const nobody = /^Unable to connect to the server|^The connection to the server .* was refused/m
+// Of what /readyz lists in one quoted line, what fails.
+const notReady = /\[-\][^\\"\n]+/g
 
 /** kubectl failed. The message is what it said. */
 export class KubectlError extends Error {
@@ -57,6 +55,11 @@ export class KubectlError extends Error {
     this.exitCode = exitCode
     this.stdout = stdout
   }
+}
+
+/** The API of the cluster does not answer, or is not ready: nothing can be said of what was asked for. */
+export class ApiAway extends KubectlError {
+  override name = 'ApiAway'
 }
 
 /** The step that the cluster has the objects of a manifest, as the server would store them. */

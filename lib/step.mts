@@ -26,8 +26,11 @@ export type Step = {
   hint?: string
 }
 
-/** What a check found: words that say what differs, or none; `failed` where the check itself could not tell. */
-export type Finding = { words: string; failed: boolean; evidence?: string }
+/**
+ * What a check found: words that say what differs, or none; `failed` where the check itself could not tell, `blind`
+ * where that is nothing of its step's: what is to be done for the step would not help.
+ */
+export type Finding = { words: string; failed: boolean; blind?: boolean; evidence?: string }
 
 /** The finding of a check that ran: evidence apart from what differs. */
 export const findingOf = (printed: string): Finding => {

@@ -10,6 +10,7 @@ import { useFakeSsh } from './support/fake-ssh.mts'
 
 const folder = useFakeSsh()
 const { createRun } = await import('../lib/hosts.mts')
+const { ApiAway } = await import('../lib/kubectl.mts')
 const { run: ssh, Unreachable } = await import('../lib/ssh.mts')
 const { defaultSettings } = await import('../lib/settings.mts')
 
@@ -69,11 +70,14 @@ test('a validation changes nothing, and what would be changed has failed, with t
   assert.not(existsSync(file))
 })
 
-test('a validation names no remedy for what it could not look at', async () => {
+test('where the API is away no remedy is named, for none would help', async () => {
   const { run, all } = tell('validate', [a])
-  const silent = async (): Promise<string> => { throw new Error('the API does not answer') }
-  await run.once([{ name: 'has the objects', check: silent, change: async () => assert.unreachable() }])
-  assert.equal(all, [{ step: 'has the objects', result: 'failed', words: 'the API does not answer' }])
+  const check = async (): Promise<string> => { throw new ApiAway('the API does not answer', { exitCode: 1, stdout: '' }) }
+  await run.once([
+    { name: 'has the objects', check, change: async () => assert.unreachable() },
+    { name: 'has the room', check, hint: 'add a worker' }
+  ])
+  assert.equal(all, ['has the objects', 'has the room'].map((step) => ({ step, result: 'failed', words: 'the API does not answer' })))
 })
 
 test('ctrl-C ends the waiting for a fact that the bastion looks at', async () => {

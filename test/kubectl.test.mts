@@ -27,12 +27,11 @@ const asked = async (): Promise<string[]> => (await readFile(join(folder, 'asked
 const wordsOf = (call: Promise<string>): Promise<string> =>
   call.then((answer) => `no error but ${answer}`, (error: unknown) => (error instanceof KubectlError ? error.message : String(error)))
 
-test('a request that ran out of time makes the next ones ask first, and briefly, whether the API is ready', async () => {
+test('once the API was away, the next requests ask first, and briefly, whether it is ready', async () => {
   await whileIt('Unable to connect to the server: context deadline exceeded')
-  const words = 'the API does not answer: Unable to connect to the server: context deadline exceeded'
-  assert.is(await wordsOf(kubectl(['get', 'nodes'])), words)
-  assert.is(await wordsOf(kubectl(['get', 'pods'])), words)
-  assert.is(await wordsOf(kubectl(['get', 'pods', '--server', 'https://10.0.0.100:6443'])), words)
+  assert.is(await wordsOf(kubectl(['get', 'nodes'])), 'the API does not answer within 20 s')
+  assert.is(await wordsOf(kubectl(['get', 'pods'])), 'the API does not answer within 2 s')
+  assert.is(await wordsOf(kubectl(['get', 'pods', '--server', 'https://10.0.0.100:6443'])), 'the API does not answer within 20 s')
   assert.equal(await asked(), [
     '--request-timeout 20s get nodes', '--request-timeout 2s get --raw /readyz',
     '--request-timeout 20s get pods --server https://10.0.0.100:6443'
@@ -51,6 +50,14 @@ test('any other error is told in its own words, and the next request asked as ev
   assert.is(await wordsOf(kubectl(['get', 'node', 'k3s-worker-09'])), 'Error from server (NotFound): nodes "k3s-worker-09" not found')
   await wordsOf(kubectl(['get', 'nodes']))
   assert.equal(await asked(), ['--request-timeout 20s get node k3s-worker-09', '--request-timeout 20s get nodes'])
+})
+
+test('an API that nobody answers for is away', async () => {
+  const words = 'The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?'
+  await whileIt(words)
+  assert.is(await wordsOf(kubectl(['get', 'nodes'])), `the API does not answer: ${words}`)
+  await whileIt('')
+  await kubectl(['get', 'nodes'])
 })
 
 test('of an API that is not ready only what fails is told', async () => {
