@@ -40,7 +40,8 @@ export const createKubectl = (k3s: string, context: string): Kubectl => {
   }
 }
 
-const tooLate = /context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout|etcdserver: request timed out/
+// What the API itself says has run out of time is another's fault, a kubelet's or a webhook's, unless it is etcd's.
+const tooLate = /^(?!Error from server).*(context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout)|etcdserver: request timed out/m
 const nobody = /^Unable to connect to the server|^The connection to the server .* was refused/m
 // Of what /readyz lists in one quoted line, what fails.
 const notReady = /\[-\][^\\"\n]+/g

@@ -45,6 +45,12 @@ test('once the API was away, the next requests ask first, and briefly, whether i
   ])
 })
 
+test('a node that the API does not reach is not the API away', async () => {
+  const words = 'Error from server: error dialing backend: dial tcp 10.0.0.114:10250: i/o timeout'
+  await whileIt(words)
+  assert.is(await wordsOf(kubectl(['logs', 'some-pod'])), words)
+})
+
 test('any other error is told in its own words, and the next request asked as ever', async () => {
   await whileIt('Error from server (NotFound): nodes "k3s-worker-09" not found')
   assert.is(await wordsOf(kubectl(['get', 'node', 'k3s-worker-09'])), 'Error from server (NotFound): nodes "k3s-worker-09" not found')
