@@ -1,3 +1,4 @@
+import { checkOf, probe } from './health.mts'
 import type { Host } from './inventory.mts'
 import type { Kubectl } from './kubectl.mts'
 import { readManifest } from './manifest.mts'
@@ -44,10 +45,8 @@ export const manifestValues = (settings: Settings) => {
 }
 
 /** The load balancers' health check of a node, as the settings describe it, once and from here. */
-export const checkHealth = ({ address }: Pick<Host, 'address'>, settings: Settings, proxyProtocol = isProxied(settings)): Promise<Answer> => {
-  const { path, host, timeout } = settings.ingress.health_check
-  return get(address, { path, proxyProtocol, timeout: timeout * 1000, ...(host === '' ? {} : { host }) })
-}
+export const checkHealth = ({ address }: Pick<Host, 'address'>, settings: Settings, proxyProtocol = isProxied(settings)): Promise<Answer> =>
+  probe(address, { ...checkOf(settings), proxyProtocol })
 
 /** What an answer was, in words. */
 export const inWords = ({ status, error }: Answer): string => error ?? `HTTP ${status}`

@@ -73,16 +73,17 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const path = 'jsonpath={.items[*].status.podIP}'
   const replicas = (await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', path])).trim().split(' ')
+  const each = Math.min(8, replicas.length)
   // All at once, so that what does not answer takes seconds; each pod asks some replicas, and all pods together each one.
   const answers = await askPods(kubectl, hosts, (_, index) => `
 resolves() { timeout 3 nslookup "$@" >/dev/null 2>&1 || timeout 3 nslookup "$@" >/dev/null 2>&1; }
 for name in ${names.join(' ')}; do
   { resolves "$name" || echo "$name is not resolved"; } &
-  for replica in ${[...replicas.slice(index % replicas.length), ...replicas].slice(0, Math.min(8, replicas.length)).join(' ')}; do
+  for replica in ${[...replicas.slice(index % replicas.length), ...replicas].slice(0, each).join(' ')}; do
     { resolves "$name" "$replica" || echo "$name is not resolved by CoreDNS at $replica"; } &
   done
 done
 wait`)
-  const asked = `= ${names.join(' and ')}, by ${Math.min(8, replicas.length)} of ${replicas.length} replicas of CoreDNS`
+  const asked = `= ${names.join(' and ')}, by ${each} of ${replicas.length} replicas of CoreDNS`
   return new Map([...answers].map(([name, said]) => [name, `${asked}\n${said}`]))
 }

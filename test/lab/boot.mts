@@ -98,11 +98,13 @@ export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
   const stamp = stampOf(wanted, image)
   const there = await inspect(engine, machine)
   const found = foundAs(there, machine.image, stamp)
-  if (found === 'running' && machine.image === 'tools') await mend(engine, machine)
+  if (found === 'running' && machine.image === 'tools') {
+    await mend(engine, machine)
+    return found
+  }
   if (found === 'started') await docker.getContainer(containerName(machine)).start()
   if (found === 'new') {
-    if (there?.State.Dead) await remove(engine, machine)
-    else if (there) await docker.getContainer(there.Id).remove({ force: true })
+    if (there) await (there.State.Dead ? remove : removeContainer)(engine, machine)
     for (const { name } of machine.volumes ?? []) await docker.createVolume({ Name: `keybuzz-${name}`, Labels: label })
     wanted.create.Labels = { ...label, [stampLabel]: stamp }
     await new LabContainer(image, engine, machine, wanted).start()
@@ -121,11 +123,15 @@ export const powerOff = async ({ container: { dockerode: docker } }: Engine, mac
   await docker.getContainer(containerName(machine)).kill().catch(ignoreGone)
 }
 
+const removeContainer = async (engine: Engine, machine: Machine): Promise<void> => {
+  await powerOff(engine, machine)
+  await engine.container.dockerode.getContainer(containerName(machine)).remove({ force: true }).catch(ignoreMissing)
+}
+
 /** Removes a machine with its volumes. */
 export const remove = async (engine: Engine, machine: Machine): Promise<void> => {
   const { dockerode: docker } = engine.container
-  await powerOff(engine, machine)
-  await docker.getContainer(containerName(machine)).remove({ force: true }).catch(ignoreMissing)
+  await removeContainer(engine, machine)
   for (const { name } of machine.volumes ?? []) await docker.getVolume(`keybuzz-${name}`).remove().catch(ignoreMissing)
 }
 
