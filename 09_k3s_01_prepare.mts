@@ -12,15 +12,15 @@
 //          with our comment.
 // Example: ./09_k3s_01_prepare.mts --plan --hosts k3s-worker-05
 
-import { firewallStep } from './lib/firewall.mts'
-import type { Run } from './lib/hosts.mts'
-import type { Host } from './lib/inventory.mts'
-import { portMatrix, portsOf } from './lib/netprobe.mts'
-import { readNics } from './lib/nic.mts'
-import { operate, type Script } from './lib/script.mts'
-import { capture } from './lib/ssh.mts'
-import { fileStep, type Step } from './lib/step.mts'
-import { plural } from './lib/words.mts'
+import { firewallStep } from './lib/node/firewall.mts'
+import type { Run } from './lib/run/run.mts'
+import type { Host } from './lib/input/inventory.mts'
+import { portMatrix, portsOf } from './lib/node/ports.mts'
+import { readNics } from './lib/node/nic.mts'
+import { operate, type Script } from './lib/run/script.mts'
+import { capture } from './lib/reach/ssh.mts'
+import { fileStep, type Step } from './lib/run/step.mts'
+import { plural } from './lib/base/words.mts'
 
 const modules = ['br_netfilter', 'nf_conntrack', 'overlay', 'vxlan']
 

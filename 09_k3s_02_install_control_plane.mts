@@ -12,20 +12,20 @@
 // Undo:    on each server `systemctl disable --now k3s`; its data stays in /var/lib/rancher/k3s.
 // Example: ./09_k3s_02_install_control_plane.mts --plan
 
-import { apiFault, kubeconfigStep, missingNames } from './lib/api.mts'
-import { artifacts } from './lib/artifacts.mts'
-import type { Run } from './lib/hosts.mts'
-import type { Host } from './lib/inventory.mts'
+import { apiFault, kubeconfigStep, missingNames } from './lib/cluster/kubeconfig.mts'
+import { artifacts } from './lib/reach/release.mts'
+import type { Run } from './lib/run/run.mts'
+import type { Host } from './lib/input/inventory.mts'
 import {
   apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
-} from './lib/k3s.mts'
-import { createKubectl, getNodes, is, type Kubectl } from './lib/kubectl.mts'
-import { readManifest } from './lib/manifest.mts'
-import { readNics } from './lib/nic.mts'
-import { operate, type Script } from './lib/script.mts'
-import { capture } from './lib/ssh.mts'
-import { fileStep, type Step } from './lib/step.mts'
-import { clusterTokens, type Tokens } from './lib/tokens.mts'
+} from './lib/node/k3s.mts'
+import { createKubectl, getNodes, is, type Kubectl } from './lib/reach/kubectl.mts'
+import { readManifest } from './lib/cluster/objects.mts'
+import { readNics } from './lib/node/nic.mts'
+import { operate, type Script } from './lib/run/script.mts'
+import { capture } from './lib/reach/ssh.mts'
+import { fileStep, type Step } from './lib/run/step.mts'
+import { clusterTokens, type Tokens } from './lib/node/tokens.mts'
 
 export const installControlPlane: Script = {
   id: '09_k3s_02',

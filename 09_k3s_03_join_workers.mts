@@ -11,22 +11,22 @@
 // Undo:    `kubectl drain NODE`, on it `systemctl disable --now k3s-agent`, then `kubectl delete node NODE`.
 // Example: ./09_k3s_03_join_workers.mts --hosts k3s-worker-05
 
-import { artifacts } from './lib/artifacts.mts'
-import type { Host } from './lib/inventory.mts'
+import { artifacts } from './lib/reach/release.mts'
+import type { Host } from './lib/input/inventory.mts'
 import {
   apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
-} from './lib/k3s.mts'
-import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } from './lib/kubectl.mts'
-import { readManifest } from './lib/manifest.mts'
-import { readNics } from './lib/nic.mts'
-import { podMatrix } from './lib/podnet.mts'
-import { remembered, type Remembered } from './lib/remembered.mts'
-import { operate, type Script } from './lib/script.mts'
-import { newSecret } from './lib/secrets.mts'
-import type { Settings } from './lib/settings.mts'
-import { capture, run as ssh } from './lib/ssh.mts'
-import type { Step } from './lib/step.mts'
-import { runningTokens } from './lib/tokens.mts'
+} from './lib/node/k3s.mts'
+import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } from './lib/reach/kubectl.mts'
+import { readManifest } from './lib/cluster/objects.mts'
+import { readNics } from './lib/node/nic.mts'
+import { podMatrix } from './lib/cluster/pod-network.mts'
+import { remembered, type Remembered } from './lib/base/wait.mts'
+import { operate, type Script } from './lib/run/script.mts'
+import { newSecret } from './lib/input/secrets.mts'
+import type { Settings } from './lib/input/settings.mts'
+import { capture, run as ssh } from './lib/reach/ssh.mts'
+import type { Step } from './lib/run/step.mts'
+import { runningTokens } from './lib/node/tokens.mts'
 
 export const joinWorkers: Script = {
   id: '09_k3s_03',

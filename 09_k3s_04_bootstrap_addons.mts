@@ -13,19 +13,19 @@
 // Undo:    `kubectl -n kube-system delete pdb/coredns pdb/metrics-server configmap/coredns-custom`, scale both to 1.
 // Example: ./09_k3s_04_bootstrap_addons.mts --plan
 
-import { artifacts } from './lib/artifacts.mts'
-import { snapshotStep } from './lib/etcd.mts'
-import type { Run } from './lib/hosts.mts'
-import { archiveStep, imageArchives } from './lib/images.mts'
-import { contextOf } from './lib/k3s.mts'
-import { createKubectl, manifestStep, type Kubectl } from './lib/kubectl.mts'
-import { readManifest } from './lib/manifest.mts'
-import { netcheck, resolveEverywhere } from './lib/podnet.mts'
-import { remembered } from './lib/remembered.mts'
-import { operate, type Script } from './lib/script.mts'
-import type { Step } from './lib/step.mts'
-import { tenantManifest } from './lib/tenant.mts'
-import { until, withObjects } from './lib/trial.mts'
+import { artifacts } from './lib/reach/release.mts'
+import { snapshotStep } from './lib/node/etcd.mts'
+import type { Run } from './lib/run/run.mts'
+import { archiveStep, imageArchives } from './lib/node/images.mts'
+import { contextOf } from './lib/node/k3s.mts'
+import { createKubectl, manifestStep, type Kubectl } from './lib/reach/kubectl.mts'
+import { readManifest } from './lib/cluster/objects.mts'
+import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'
+import { remembered } from './lib/base/wait.mts'
+import { operate, type Script } from './lib/run/script.mts'
+import type { Step } from './lib/run/step.mts'
+import { tenantManifest } from './lib/cluster/tenant.mts'
+import { until, withObjects } from './lib/cluster/trial.mts'
 
 export const bootstrapAddons: Script = {
   id: '09_k3s_04',

@@ -15,19 +15,19 @@
 // Example: ./09_k3s_05_ingress_daemonset.mts --plan
 
 import { connect } from 'node:net'
-import { artifacts } from './lib/artifacts.mts'
-import { certificateStep, readPair } from './lib/certificate.mts'
-import type { Run } from './lib/hosts.mts'
+import { artifacts } from './lib/reach/release.mts'
+import { certificateStep, readPair } from './lib/cluster/certificate.mts'
+import type { Run } from './lib/run/run.mts'
 import {
   canaryFaults, checkBalancer, checkHealth, inWords, manifestValues, privatePorts, updateTimes
-} from './lib/ingress.mts'
-import type { Host } from './lib/inventory.mts'
-import { contextOf } from './lib/k3s.mts'
-import { createKubectl, manifestStep, type Kubectl } from './lib/kubectl.mts'
-import { readManifest } from './lib/manifest.mts'
-import { operate, type Script } from './lib/script.mts'
-import type { Settings } from './lib/settings.mts'
-import type { Step } from './lib/step.mts'
+} from './lib/ingress/ingress.mts'
+import type { Host } from './lib/input/inventory.mts'
+import { contextOf } from './lib/node/k3s.mts'
+import { createKubectl, manifestStep, type Kubectl } from './lib/reach/kubectl.mts'
+import { readManifest } from './lib/cluster/objects.mts'
+import { operate, type Script } from './lib/run/script.mts'
+import type { Settings } from './lib/input/settings.mts'
+import type { Step } from './lib/run/step.mts'
 
 const namespace = 'nginx-ingress'
 

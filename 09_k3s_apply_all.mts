@@ -15,8 +15,8 @@ import { joinWorkers } from './09_k3s_03_join_workers.mts'
 import { bootstrapAddons } from './09_k3s_04_bootstrap_addons.mts'
 import { installIngress } from './09_k3s_05_ingress_daemonset.mts'
 import { finalValidation } from './09_k3s_09_final_validation.mts'
-import { UsageError } from './lib/errors.mts'
-import { operate, type Script } from './lib/script.mts'
+import { UsageError } from './lib/base/errors.mts'
+import { operate, type Script } from './lib/run/script.mts'
 
 const scripts = [prepare, installControlPlane, joinWorkers, bootstrapAddons, installIngress, finalValidation]
 

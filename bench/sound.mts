@@ -1,5 +1,5 @@
-import { parseEtcd } from '../lib/etcd.mts'
-import { until } from '../lib/trial.mts'
+import { parseEtcd } from '../lib/node/etcd.mts'
+import { until } from '../lib/cluster/trial.mts'
 import { exec } from '../test/lab/nodes.mts'
 import { everyNode, kubectl, masters, nodesThatAre, on } from '../test/lab/tests/cluster.mts'
 

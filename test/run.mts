@@ -3,10 +3,10 @@
 
 import { spawn, spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
-import { basename } from 'node:path'
+import { relative } from 'node:path'
 
 const suites: Record<string, string[]> = {
-  unit: globSync('test/*.test.mts').toSorted(),
+  unit: globSync('test/unit/**/*.test.mts').toSorted(),
   // In this order: each works on the cluster that the ones before it have left.
   lab: globSync('test/lab/tests/*.test.mts').toSorted()
 }
@@ -45,7 +45,7 @@ for (const file of files) {
 
 console.log('\nWhat took the time:')
 for (const { file, seconds, failed } of results) {
-  console.log(`${seconds.toFixed(1).padStart(8)} s  ${basename(file)}${failed > 0 ? '  FAILED' : ''}`)
+  console.log(`${seconds.toFixed(1).padStart(8)} s  ${relative('test', file)}${failed > 0 ? '  FAILED' : ''}`)
 }
 const sum = (key: 'passed' | 'failed'): number => results.reduce((total, result) => total + result[key], 0)
 console.log(`\n${sum('passed')} passed, ${sum('failed')} failed`)

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path'
 
 /**
  * Puts an `ssh` on PATH that runs the command on this machine, as the user who runs the test. An address of 192.0.2.255
- * does not answer. Set HOME before lib/ssh.mts is imported: it keeps its sockets there.
+ * does not answer. Set HOME before lib/reach/ssh.mts is imported: it keeps its sockets there.
  */
 export const useFakeSsh = (): string => {
   const folder = mkdtempSync(join(tmpdir(), 'keybuzz-fake-ssh-'))

@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { readSettings } from '../../../lib/settings.mts'
+import { readSettings } from '../../../lib/input/settings.mts'
 import { bastion, kill, labUp, start } from '../nodes.mts'
 import { applyAll, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
 import { failingFor, underTraffic, type Traffic } from './traffic.mts'

@@ -1,7 +1,7 @@
 // Requests that are sent from the bastion while a test or a measurement takes something away.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Tally } from '../../../lib/drill-outage.mts'
-import { until } from '../../../lib/trial.mts'
+import type { Tally } from '../../../lib/drill/outage.mts'
+import { until } from '../../../lib/cluster/trial.mts'
 import { bastion, bastionStart } from '../nodes.mts'
 
 /** What requests to the API and to the canary met; `failedAt` is when those to the canary were sent, in milliseconds. */

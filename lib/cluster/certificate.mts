@@ -1,0 +1,65 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { $ } from 'zx'
+import { UsageError } from '../base/errors.mts'
+import type { Kubectl } from '../reach/kubectl.mts'
+import { Secret } from '../input/secrets.mts'
+import type { Step } from '../run/step.mts'
+
+type Pair = { certificate: string; key: Secret }
+
+/** Days until a certificate in PEM form ends; the first one of a chain counts. */
+export const daysLeft = (pem: string): number => (new X509Certificate(pem).validToDate.getTime() - Date.now()) / 86_400_000
+
+// A certificate that ends sooner is as good as none: nobody may look here for weeks.
+const leastDays = 14
+
+/** Reads a PEM file of a certificate chain and its key. Throws a UsageError that says what is wrong with it. */
+export const readPair = async (file: string): Promise<Pair> => {
+  const fault = (expected: string, remedy: string, value?: string): UsageError =>
+    new UsageError([{ file, what: 'ingress.certificate', ...(value === undefined ? {} : { value }), expected, remedy }])
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw fault('a file that can be read', 'Correct the path in the settings, or the mode of the file.', error.code)
+  })
+  const certificate = (text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).join('\n')
+  const key = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----[^-]+-----END (?:[A-Z]+ )?PRIVATE KEY-----/.exec(text)?.[0]
+  if (certificate === '' || key === undefined) {
+    throw fault('a certificate chain and its private key in PEM form', 'Put both into this one file: cat fullchain.pem privkey.pem')
+  }
+  const first = new X509Certificate(certificate)
+  if (!first.checkPrivateKey(createPrivateKey(key))) throw fault("the first certificate's own key", 'Take the two from one issue.')
+  const days = daysLeft(certificate)
+  if (days < leastDays) throw fault(`a certificate that lasts ${leastDays} days at least`, 'Renew it.', first.validTo)
+  return { certificate: `${certificate}\n`, key: new Secret(`${key}\n`) }
+}
+
+const selfSigned = async (name: string): Promise<Pair> => {
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '3650']
+  const { stdout } = await $({ quiet: true })`openssl req -x509 ${curve} -subj ${`/CN=${name}`} -keyout -`
+  const [key = '', certificate = ''] = stdout.split(/(?=-----BEGIN CERTIFICATE-----)/)
+  return { certificate, key: new Secret(key) }
+}
+
+type Place = { namespace: string; secret: string }
+
+/** The step that a Secret holds the given certificate, or a self-signed one where none is given. */
+export const certificateStep = (kubectl: Kubectl, { namespace, secret }: Place, given: Pair | undefined): Step => ({
+  name: given ? 'has the default certificate' : 'has a default certificate',
+  check: async () => {
+    const path = 'jsonpath={.data.tls\\.crt}'
+    const found = await kubectl(['-n', namespace, 'get', 'secret', secret, '--ignore-not-found', '-o', path])
+    if (found === '') return 'is missing'
+    const pem = Buffer.from(found, 'base64').toString()
+    const { subject } = new X509Certificate(pem)
+    const evidence = `= ${subject.replaceAll('\n', ', ')}, ${Math.floor(daysLeft(pem))} days left`
+    if (given && pem !== given.certificate) return `${evidence}\nis another one`
+    return daysLeft(pem) < leastDays ? `${evidence}\nends soon` : evidence
+  },
+  change: async () => {
+    const { certificate, key } = given ?? (await selfSigned('keybuzz-default'))
+    await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], JSON.stringify({
+      apiVersion: 'v1', kind: 'Secret', type: 'kubernetes.io/tls', metadata: { namespace, name: secret },
+      stringData: { 'tls.crt': certificate, 'tls.key': key.reveal() }
+    }))
+  }
+})

@@ -1,0 +1,109 @@
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { connect } from 'node:tls'
+import { parse, stringify } from 'yaml'
+import type { Run } from '../run/run.mts'
+import type { Host } from '../input/inventory.mts'
+import { apiUrl, contextOf } from '../node/k3s.mts'
+import { kubeconfig, type Kubectl } from '../reach/kubectl.mts'
+import type { Settings } from '../input/settings.mts'
+import type { Step } from '../run/step.mts'
+
+/** In words why the API does not answer, or '' when it does. */
+export const apiFault = async (kubectl: Kubectl): Promise<string> => {
+  try {
+    await kubectl(['get', '--raw', '/readyz'])
+    return ''
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+/** Which of the names that the API is called by are missing in the certificate that a server shows; '' when none. */
+export const missingNames = async (host: Host, { settings: { load_balancers: { api } }, servers }: Run): Promise<string> => {
+  const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
+  const certified = await subjectNames(host.address)
+  const missing = names.filter((name) => !certified.includes(name))
+  return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
+}
+
+const subjectNames = (address: string): Promise<string[]> =>
+  new Promise((resolve, reject) => {
+    const socket = connect({ host: address, port: 6443, rejectUnauthorized: false, timeout: 2000 }, () => {
+      const { subjectaltname = '' } = socket.getPeerCertificate()
+      socket.destroy()
+      resolve(subjectaltname.split(', ').map((name) => name.replace(/^(DNS|IP Address):/, '')))
+    })
+    socket.on('timeout', () => socket.destroy(new Error(`${address}:6443 does not answer`)))
+    socket.on('error', reject)
+  })
+
+type Named<Key extends string, Value> = { name: string } & Record<Key, Value>
+type Kubeconfig = {
+  clusters?: Named<'cluster', { server: string; 'certificate-authority-data': string }>[]
+  users?: Named<'user', { 'client-certificate-data': string; 'client-key-data': string }>[]
+  contexts?: Named<'context', { cluster: string; user: string }>[]
+  'current-context'?: string
+}
+
+/**
+ * The step that the bastion's kubeconfig (mode 0600) has the cluster's context, with the load-balanced address and the
+ * admin's certificate of `read` (a server's own kubeconfig). Everything else in the file is left as it is.
+ */
+export const kubeconfigStep = (settings: Settings, read: () => Promise<string>): Step => {
+  const name = contextOf(settings)
+  const wanted = async (): Promise<Kubeconfig> => {
+    const theirs = parse(await read()) as Kubeconfig
+    const cluster = theirs.clusters?.[0]?.cluster
+    const user = theirs.users?.[0]?.user
+    if (!cluster || !user) throw new Error('the server has no kubeconfig yet')
+    return {
+      clusters: [{ name, cluster: { ...cluster, server: apiUrl(settings) } }],
+      users: [{ name, user }],
+      contexts: [{ name, context: { cluster: name, user: name } }]
+    }
+  }
+  return {
+    name: `is the context ${name} of ${kubeconfig}`,
+    check: async () => {
+      const want = await wanted()
+      const have = await readKubeconfig()
+      if (have === undefined) return 'the file is missing'
+      if (((await stat(kubeconfig)).mode & 0o077) !== 0) return 'others can read the file'
+      return stringify(merged(have, want)) === stringify(have) ? '' : 'the context is missing or differs'
+    },
+    change: async () => {
+      const text = stringify(merged((await readKubeconfig()) ?? {}, await wanted()))
+      await mkdir(dirname(kubeconfig), { recursive: true, mode: 0o700 })
+      await writeFile(`${kubeconfig}.new`, text, { mode: 0o600 })
+      await rename(`${kubeconfig}.new`, kubeconfig)
+    }
+  }
+}
+
+const readKubeconfig = async (): Promise<Kubeconfig | undefined> => {
+  try {
+    return (parse(await readFile(kubeconfig, 'utf8')) ?? {}) as Kubeconfig
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+const merged = (have: Kubeconfig, want: Kubeconfig): Kubeconfig => {
+  const put = <Item extends { name: string }>(mine: Item[] = [], theirs: Item[] = []): Item[] => {
+    const rest = mine.filter(({ name }) => !theirs.some((item) => item.name === name))
+    return mine.length === rest.length + theirs.length
+      ? mine.map((item) => theirs.find(({ name }) => name === item.name) ?? item)
+      : [...rest, ...theirs]
+  }
+  return {
+    apiVersion: 'v1',
+    kind: 'Config',
+    ...have,
+    clusters: put(have.clusters, want.clusters),
+    users: put(have.users, want.users),
+    contexts: put(have.contexts, want.contexts),
+    'current-context': have['current-context'] ?? want.contexts![0]!.name
+  } as Kubeconfig
+}

@@ -1,0 +1,89 @@
+import pMap from 'p-map'
+import type { Host } from '../input/inventory.mts'
+import type { Kubectl } from '../reach/kubectl.mts'
+
+type Pod = {
+  metadata: { name: string }
+  spec: { nodeName: string }
+  status: { podIP?: string; conditions?: { type: string; status: string }[] }
+}
+
+/** A netcheck pod that is ready. */
+type Peer = { node: string; address: string; pod: string }
+
+/** The namespace of the netcheck pods, and their Service's name in it. */
+export const netcheck = { namespace: 'keybuzz-netcheck', service: 'netcheck' }
+
+// Each is a kubectl of its own on the bastion: 64 at once would be too many.
+const atOnce = 16
+
+// Runs a script of busybox's sh in the netcheck pod of every host, which `index` counts. Returns what each printed.
+const askPods = async (
+  kubectl: Kubectl,
+  hosts: Host[],
+  script: (peers: Peer[], index: number) => string
+): Promise<Map<string, string>> => {
+  const { items } = JSON.parse(await kubectl(['-n', netcheck.namespace, 'get', 'pods', '-o', 'json'])) as { items: Pod[] }
+  const peers = items
+    .filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
+    .map(({ metadata, spec, status }) => ({ node: spec.nodeName, address: status.podIP ?? '', pod: metadata.name }))
+  const answers = await pMap(hosts, async ({ name }, index): Promise<[string, string]> => {
+    const peer = peers.find(({ node }) => node === name)
+    if (!peer) return [name, 'its netcheck pod is not ready']
+    const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers, index)])
+      .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
+    return [name, said.trim()]
+  }, { concurrency: atOnce })
+  return new Map(answers)
+}
+
+// Asks every peer for more than one packet holds, and the service address until every node has answered: kube-proxy
+// picks one at random, so many more tries than nodes are needed before a missing one means something.
+const everyPeer = (peers: Peer[], service: string): string => `
+for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
+  address=\${peer#*=}
+  size=$(timeout 3 wget -q -O - http://$address:8080/block 2>&1 | wc -c)
+  [ "$size" = 65536 ] || echo "no answer from the pod on \${peer%%=*} ($address)"
+done
+seen=' '; count=0; tries=0
+while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
+  node=$(timeout 3 wget -q -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }
+  case "$seen" in *" $node "*) ;; *) seen="$seen$node "; count=$((count + 1)) ;; esac
+  tries=$((tries + 1))
+done
+[ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by$seen only"`
+
+/**
+ * Asks from a pod on every host the pod on every other one, with 64 KiB (so at full MTU), and the service address, with
+ * no name resolved. Returns for each host in words what failed. Needs the netcheck DaemonSet.
+ */
+export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
+  const { namespace, service } = netcheck
+  const address = (await kubectl(['-n', namespace, 'get', 'service', service, '-o', 'jsonpath={.spec.clusterIP}'])).trim()
+  return askPods(kubectl, hosts, (peers) => {
+    const lacking = hosts.filter(({ name }) => !peers.some(({ node }) => node === name))
+    return [...lacking.map(({ name }) => `echo no netcheck pod is ready on ${name}`), everyPeer(peers, address)].join('\n')
+  })
+}
+
+/**
+ * Resolves names in a pod on every host: through the cluster's DNS address, and at each CoreDNS pod by itself, so that
+ * one that fails is not hidden by the others. Returns for each host in words what failed. Needs the netcheck DaemonSet.
+ */
+export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
+  const path = 'jsonpath={.items[*].status.podIP}'
+  const replicas = (await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', path])).trim().split(' ')
+  const each = Math.min(8, replicas.length)
+  // All at once, so that what does not answer takes seconds; each pod asks some replicas, and all pods together each one.
+  const answers = await askPods(kubectl, hosts, (_, index) => `
+resolves() { timeout 3 nslookup "$@" >/dev/null 2>&1 || timeout 3 nslookup "$@" >/dev/null 2>&1; }
+for name in ${names.join(' ')}; do
+  { resolves "$name" || echo "$name is not resolved"; } &
+  for replica in ${[...replicas.slice(index % replicas.length), ...replicas].slice(0, each).join(' ')}; do
+    { resolves "$name" "$replica" || echo "$name is not resolved by CoreDNS at $replica"; } &
+  done
+done
+wait`)
+  const asked = `= ${names.join(' and ')}, by ${each} of ${replicas.length} replicas of CoreDNS`
+  return new Map([...answers].map(([name, said]) => [name, `${asked}\n${said}`]))
+}

@@ -1,0 +1,102 @@
+import type { z } from 'zod'
+import { type Fault, UsageError } from '../base/errors.mts'
+import { conflicts, type Problem } from './rules.mts'
+import { defaultSettings, schema, type Settings } from './schema.mts'
+import { closest } from '../base/words.mts'
+import { type Path, pathText, readYaml, valueAt, type Yaml } from './yaml.mts'
+
+export { defaultSettings, type Settings }
+
+const keysOf = (value: unknown): string[] =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value) : []
+
+/** The sections that have a key of that name. */
+const homeOf = (name: string, here: unknown = defaultSettings(), path: Path = []): Path[] =>
+  keysOf(here).flatMap((key) => [
+    ...(key === name && path.length > 0 ? [path] : []),
+    ...homeOf(name, valueAt(here, [key]), [...path, key])
+  ])
+
+const unknownKey = (path: Path, key: string): Problem => {
+  const siblings = keysOf(valueAt(defaultSettings(), path))
+  const near = closest(key, siblings)
+  const homes = homeOf(key).map(pathText)
+  const remedy = near ? `Did you mean ${near}?`
+    : homes.length > 0 ? `It belongs under ${homes.join(' or ')}.`
+      : `The keys here are ${siblings.join(', ')}.`
+  return { path: [...path, key], expected: 'a key that is known', remedy, key: true }
+}
+
+const toProblems = (issue: z.core.$ZodIssue): Problem[] => {
+  const path = issue.path.filter((key) => typeof key !== 'symbol')
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key))
+  return [{ path, expected: issue.message, remedy: issue.code === 'custom' ? issue.params?.['remedy'] : undefined }]
+}
+
+const startsWith = (path: Path, start: Path) => start.every((key, index) => path[index] === key)
+
+/** The first problem of each path. */
+const firstOfEach = (problems: Problem[]) =>
+  problems.filter(({ path }, index) => problems.findIndex((other) => pathText(other.path) === pathText(path)) === index)
+
+/** The data without the values that are faulty, so that the rest can be judged. */
+const without = (data: unknown, problems: Problem[]): unknown => {
+  const copy: unknown = structuredClone(data)
+  for (const { path } of problems) {
+    // A list is judged as a whole: without one item the others would move.
+    const index = path.findIndex((key) => typeof key === 'number')
+    const whole = index < 0 ? path : path.slice(0, index)
+    const parent = valueAt(copy, whole.slice(0, -1))
+    if (typeof parent === 'object' && parent !== null) Reflect.deleteProperty(parent, String(whole.at(-1)))
+  }
+  return copy
+}
+
+const judge = (data: unknown): { settings?: Settings; problems: Problem[] } => {
+  const result = schema.safeParse(data)
+  const problems = result.success ? [] : firstOfEach(result.error.issues.flatMap(toProblems))
+  const rest = result.success ? result : schema.safeParse(without(data, problems))
+  if (!rest.success) return { problems }
+  const isFaulty = (path: Path) =>
+    problems.some((problem) => startsWith(problem.path, path) || startsWith(path, problem.path))
+  const more = conflicts(rest.data).filter(({ uses }) => !uses.some(isFaulty))
+  const all = [...problems, ...more]
+  return all.length > 0 ? { problems: all } : { settings: rest.data, problems: [] }
+}
+
+const defaultRemedy = (path: Path): string => {
+  const index = path.findIndex((key) => typeof key === 'number')
+  if (index >= 0) return 'Correct the item, or delete it.'
+  const value = valueAt(defaultSettings(), path)
+  if (value === undefined) return 'Correct the value.'
+  if (keysOf(value).length > 0) return `The keys below it are ${keysOf(value).join(', ')}.`
+  const shown = typeof value === 'string' && value !== '' ? value : JSON.stringify(value)
+  return `Correct the value, or delete the key to get the default ${shown}.`
+}
+
+const toFault = (file: string, yaml: Yaml, problem: Problem & { uses?: Path[] }): Fault => {
+  const { path, expected, key, uses = [] } = problem
+  const place = key ? yaml.keyPlace(path) : yaml.place(path)
+  const line = place?.line ?? uses.map((use) => yaml.place(use)?.line).find((found) => found !== undefined)
+  const written = { what: pathText(path) || 'file', ...(key || !place ? {} : { value: place.value }) }
+  // A rule between two settings may blame one that the file leaves out.
+  const left = { what: `${pathText(path)} (default)`, value: String(valueAt(defaultSettings(), path)) }
+  return {
+    file, ...(line === undefined ? {} : { line }), ...(place || key ? written : left),
+    expected, remedy: problem.remedy ?? defaultRemedy(path)
+  }
+}
+
+/**
+ * Reads settings.yaml. Every key may be left out and has its default then; an unknown or repeated key is a fault.
+ * Throws a UsageError that holds all faults of the file, each with its line.
+ */
+export const readSettings = async (file: string): Promise<Settings> => {
+  const yaml = await readYaml(file)
+  const { settings, problems } = judge(yaml.data)
+  const faults = [...yaml.faults, ...problems.map((problem) => toFault(file, yaml, problem))]
+  if (!settings || faults.length > 0) {
+    throw new UsageError(faults.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0)))
+  }
+  return settings
+}

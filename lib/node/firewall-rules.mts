@@ -1,0 +1,289 @@
+import type { Host } from '../input/inventory.mts'
+import { contains, parseAddress, parseCidr } from '../base/ipv4.mts'
+import type { Settings } from '../input/settings.mts'
+
+/** One rule of ufw that the cluster needs. It always allows: what no rule allows, ufw denies. */
+export type Rule = {
+  why: string
+  /** True for traffic that passes through the node, false for traffic to the node itself. */
+  routed: boolean
+  /** The NIC it comes in on, or '' for any. */
+  nic: string
+  /** An address or a network. */
+  from: string
+  /** A network, or '' for any. */
+  to: string
+  /** As ufw writes it: 6443/tcp, 80,443/tcp, 2379:2380/tcp, or '' for all. */
+  port: string
+}
+
+/** A rule that ufw has: its command as `ufw show added` prints it, and the same without the comment. */
+export type Added = { line: string; spec: string; ours: boolean }
+
+/** What a node's firewall is like. See `parseState`. */
+export type State = {
+  /** The NIC that holds IP_PRIVEE, or '' where none does. */
+  nic: string
+  /** Where the bastion's ssh comes from, and the port it reached. */
+  ssh: { from: string; port: string }
+  installed: boolean
+  /** ENABLED in ufw.conf: whether its service loads anything. */
+  enabled: boolean
+  /** Whether systemd starts that service at boot. */
+  starts: boolean
+  /** Whether a change waits for its confirmation, or else will be taken back. */
+  unconfirmed: boolean
+  /** What happens to traffic that no rule speaks of: ACCEPT, DROP or REJECT. */
+  defaults: { incoming: string; routed: string }
+  added: Added[]
+  /** Rules in ufw's own file, as it loads them. */
+  file: string[]
+  /** Rules and policies in the kernel, as `iptables -S` prints them. */
+  kernel: string[]
+  /** The same of IPv6's INPUT chain; empty where the kernel has no IPv6. */
+  kernel6: string[]
+}
+
+/** What must be done to a node's firewall, and in words why. */
+export type Difference = {
+  add: Rule[]
+  remove: Added[]
+  /** Defaults that must become deny: incoming, routed. */
+  deny: string[]
+  enable: boolean
+  start: boolean
+  /** Whether the kernel has something else than ufw's files say. */
+  reload: boolean
+  words: string[]
+  /** Rules of others that stand in the way. They are never touched: the operator has to decide. */
+  conflicts: string[]
+}
+
+/** How our rules are recognised. Whatever lacks it belongs to somebody else. */
+const OURS = 'keybuzz-k3s: '
+
+// Rules whose purpose ends so are for the bastion that made them; there may be another one.
+const FROM_BASTION = ' from the bastion'
+
+/**
+ * The rules that a host needs. Ports: K3s's requirements (docs.k3s.io/installation/requirements); no rule opens
+ * anything on another NIC than the private one and the pods' own.
+ */
+export const declared = (
+  host: Host,
+  { hosts, settings, nic, ssh }: { hosts: Host[]; settings: Settings } & Pick<State, 'nic' | 'ssh'>
+): Rule[] => {
+  const { network, load_balancers: { http } } = settings
+  const others = hosts.filter(({ name }) => name !== host.name)
+  const nodes = others.map(({ address }) => address)
+  const servers = others.filter(({ role }) => role === 'server').map(({ address }) => address)
+  const [pods, services, everyone] = [network.cluster_cidr, network.service_cidr, network.private_cidr]
+  const server = host.role === 'server'
+  const inside = contains(parseCidr(everyone)!, parseAddress(ssh.from) ?? 0)
+
+  const table: [needed: boolean, nic: string, from: string[], port: string, why: string][] = [
+    [true,   '',          [ssh.from],       `${ssh.port}/tcp`, `ssh${FROM_BASTION}`],
+    [server, nic,         [everyone],       '6443/tcp',        'API and supervisor'],
+    [server, nic,         servers,          '2379:2380/tcp',   'etcd'],
+    [true,   nic,         nodes,            '10250/tcp',       'kubelet'],
+    [true,   nic,         nodes,            '8472/udp',        'pod network (VXLAN)'],
+    [true,   nic,         http,             '80,443/tcp',      'ingress from the load balancers'],
+    [inside, nic,         [ssh.from],       '80,443/tcp',      `ingress${FROM_BASTION}`],
+    [true,   'cni0',      [pods, services], '',                'pods to their node'],
+    [true,   'flannel.1', [pods],           '',                'pods of other nodes']
+  ]
+  const routes: [nic: string, from: string, to: string, why: string][] = [
+    ['cni0',      pods,     '',   'pods to anywhere'],
+    ['flannel.1', pods,     pods, 'pods of other nodes to pods'],
+    [nic,         everyone, pods, 'private network to pods']
+  ]
+  return [
+    ...table
+      .filter(([needed]) => needed)
+      .flatMap(([, on, from, port, why]) =>
+        from.map((source) => ({ why, routed: false, nic: on, from: source, to: '', port }))
+      ),
+    ...routes.map(([on, from, to, why]) => ({ why, routed: true, nic: on, from, to, port: '' }))
+  ]
+}
+
+/** The rule as `ufw show added` prints it, without its comment. */
+const specOf = ({ routed, nic, from, to, port }: Rule): string => {
+  const [ports, protocol] = port.split('/')
+  return [
+    `ufw ${routed ? 'route ' : ''}allow`,
+    nic && `in on ${nic}`,
+    `from ${from}`,
+    (to || port) && `to ${to || 'any'}`,
+    port && `port ${ports} proto ${protocol}`
+  ].filter(Boolean).join(' ')
+}
+
+/** The command that adds the rule. */
+export const addCommand = (rule: Rule): string => `${specOf(rule)} comment '${OURS}${rule.why}'`
+
+/** The command that deletes exactly this rule, comment included: the same rule without our comment would stay. */
+export const deleteCommand = ({ line }: Added): string => line.replace(/^ufw (route )?/, 'ufw $1delete ')
+
+/** Reads `ufw show added`. */
+export const parseAdded = (text: string): Added[] =>
+  text.split('\n').filter((line) => line.startsWith('ufw ')).map((line) => {
+    const spec = line.replace(/ comment '[^']*'$/, '')
+    return { line, spec, ours: line.slice(spec.length).startsWith(` comment '${OURS}`) }
+  })
+
+/** Compares what a host needs with what its firewall is like. */
+export const difference = (wanted: Rule[], host: Host, state: State): Difference => {
+  const { installed, enabled, starts, added, kernel, defaults } = state
+  const has = new Set(added.map(({ spec }) => spec))
+  const wantedSpecs = new Set(wanted.map(specOf))
+  const active = kernel.includes('-N ufw-user-input')
+
+  const add = wanted.filter((rule) => !has.has(specOf(rule)))
+  // Another bastion's way in is not ours to close.
+  const remove = added.filter(({ spec, line, ours }) => ours && !wantedSpecs.has(spec) && !line.endsWith(`${FROM_BASTION}'`))
+  const deny = Object.entries(defaults)
+    .filter(([, policy]) => installed && policy !== 'DROP' && policy !== 'REJECT')
+    .map(([direction]) => direction)
+  const reloaded = !active || deny.length > 0 // the change loads all of ufw's files anyway
+  const drifted = reloaded ? [] : drift(wanted.filter((rule) => has.has(specOf(rule))), state)
+
+  return {
+    add,
+    remove,
+    deny,
+    enable: !active || !enabled,
+    start: !starts,
+    reload: drifted.length > 0,
+    words: [
+      ...(installed ? [] : ['ufw is not installed']),
+      ...(active ? [] : ['ufw is not active']),
+      ...(enabled && starts ? [] : ['ufw does not start at boot']),
+      ...(state.unconfirmed ? ['an earlier change was not confirmed, the node will take it back'] : []),
+      ...deny.map((direction) => `${direction} traffic is allowed by default`),
+      ...summary('missing', add),
+      ...remove.map(({ spec }) => `no longer needed: ${spec}`),
+      ...drifted
+    ],
+    conflicts: conflicts(wanted, host, state)
+  }
+}
+
+/** `missing: kubelet 10250/tcp on enp7s0 from 10.0.0.101, 10.0.0.102`, one line for each purpose. */
+const summary = (what: string, rules: Rule[]): string[] => {
+  const purposes = new Map<string, string[]>()
+  for (const { why, nic, from, port } of rules) {
+    const purpose = [why, port, nic && `on ${nic}`].filter(Boolean).join(' ')
+    purposes.set(purpose, [...(purposes.get(purpose) ?? []), from])
+  }
+  return [...purposes].map(([purpose, from]) => `${what}: ${purpose} from ${from.join(', ')}`)
+}
+
+// A rule deleted with iptables, a flushed chain, a policy that another program has set: ufw's files do not show it.
+const drift = (wanted: Rule[], { file, kernel, kernel6 }: State): string[] => {
+  const loaded = new Set(kernel.map(kernelKey))
+  const lost = wanted.filter((rule) => !rule.from.includes(':') && !loaded.has(ruleKey(rule)))
+  const count = (lines: string[]) => lines.filter((line) => line.startsWith('-A ufw-user-')).length
+  const words = summary('not in the kernel, though ufw has it', lost)
+  if (words.length === 0 && count(file) !== count(kernel)) {
+    words.push(`the kernel has ${count(kernel)} rules, ufw's file ${count(file)}`)
+  }
+  for (const chain of ['INPUT', 'FORWARD']) {
+    if (!kernel.includes(`-P ${chain} DROP`)) words.push(`the kernel's ${chain} policy is not DROP`)
+    if (!kernel.includes(`-A ${chain} -j ufw-before-${chain.toLowerCase()}`)) {
+      words.push(`the kernel's ${chain} chain does not pass through ufw`)
+    }
+  }
+  if (kernel6.length > 0 && !kernel6.includes('-P INPUT DROP')) {
+    words.push("the kernel's INPUT policy for IPv6 is not DROP")
+  }
+  return words
+}
+
+const key = (chain: string, nic: string, from: string, to: string, protocol: string, port: string) =>
+  [chain, nic, from.replace(/\/32$/, ''), to.replace(/\/32$/, ''), protocol, port, 'ACCEPT'].join(' ')
+
+const ruleKey = ({ routed, nic, from, to, port }: Rule): string => {
+  const [ports = '', protocol = ''] = port.split('/')
+  return key(routed ? 'ufw-user-forward' : 'ufw-user-input', nic, from, to, protocol, ports)
+}
+
+const kernelKey = (line: string): string => {
+  const option = (name: string) => new RegExp(`(?:^| )${name} (\\S+)`).exec(line)?.[1] ?? ''
+  const words = key(option('-A'), option('-i'), option('-s'), option('-d'), option('-p'), option('--dports?'))
+  return option('-j') === 'ACCEPT' && !line.includes(' ! ') ? words : line
+}
+
+const VXLAN = { port: 8472, protocol: 'udp' }
+const ETCD = [{ port: 2379, protocol: 'tcp' }, { port: 2380, protocol: 'tcp' }]
+
+const conflicts = (wanted: Rule[], host: Host, { added, nic }: State): string[] => {
+  const foreign = added.filter(({ ours }) => !ours)
+  const guarded = host.role === 'server' ? [VXLAN, ...ETCD] : [VXLAN]
+  const wantedSpecs = wanted.map(specOf)
+  return foreign.flatMap((rule) => {
+    const remedy = `remove it, it is not ours: ${deleteCommand(rule).replace(/ comment '.*$/, '')}`
+    const opened = guarded.filter((target) => opens(rule.spec, target, nic))
+    if (opened.length > 0) {
+      const ports = opened.map(({ port, protocol }) => `${port}/${protocol}`).join(', ')
+      return [`"${rule.line}" opens ${ports} beyond the private network: ${remedy}`]
+    }
+    // ufw would turn a rule that differs only in its action into ours.
+    const allowing = rule.spec.replace(/^(ufw (?:route )?)(?:deny|reject|limit)\b/, '$1allow')
+    return allowing !== rule.spec && wantedSpecs.includes(allowing)
+      ? [`"${rule.line}" keeps out what the cluster needs: ${remedy}`]
+      : []
+  })
+}
+
+// True where a rule lets anybody, or another NIC than the private one, reach the port.
+const opens = (spec: string, target: { port: number; protocol: string }, nic: string): boolean => {
+  if (!/^ufw (allow|limit) /.test(spec) || / out( |$)/.test(spec)) return false
+  const on = / in on (\S+)/.exec(spec)?.[1]
+  const from = / from (\S+)/.exec(spec)?.[1] ?? 'any'
+  if (on === undefined ? from !== 'any' : [nic, 'lo', 'cni0', 'flannel.1'].includes(on)) return false
+  const [, short, shortProtocol] = /^ufw \w+ (?:log(?:-all)? )?([\d,:]+)(?:\/(\w+))?$/.exec(spec) ?? []
+  const protocol = shortProtocol ?? / proto (\S+)/.exec(spec)?.[1] ?? target.protocol
+  const ports = short ?? / to \S+ port ([\d,:]+)/.exec(spec)?.[1]
+  if (protocol !== target.protocol) return false
+  if (ports === undefined) return isFull(spec) && !/ (port|app) /.test(spec)
+  return ports.split(',').some((range) => {
+    const [first = 0, last = first] = range.split(':').map(Number)
+    return first <= target.port && target.port <= last
+  })
+}
+
+// Anything else is the name of an application profile.
+const isFull = (spec: string) => / (in on|from|to) \S/.test(spec)
+
+/** Reads what `stateScript` printed. */
+export const parseState = (text: string): State => {
+  const sections = new Map<string, string[]>()
+  let section: string[] = []
+  for (const line of text.split('\n')) {
+    if (line.startsWith('# ')) sections.set(line.slice(2), (section = []))
+    else if (line !== '') section.push(line)
+  }
+  const lines = (name: string) => sections.get(name) ?? []
+  const setting = (name: string) => {
+    const line = lines('settings').findLast((one) => one.startsWith(`${name}=`)) ?? ''
+    return line.slice(name.length + 1).replaceAll('"', '')
+  }
+  const [from = '', , , port = ''] = lines('ssh').join(' ').split(' ')
+  if (!/^[0-9a-f.:]+$/i.test(from) || !/^\d+$/.test(port)) {
+    throw new Error('the node does not say where the ssh connection comes from (SSH_CONNECTION)')
+  }
+  return {
+    nic: lines('nic')[0] ?? '',
+    ssh: { from: from.toLowerCase(), port },
+    installed: lines('installed').length > 0,
+    enabled: setting('ENABLED').toLowerCase() === 'yes',
+    starts: lines('service')[0] === 'enabled',
+    unconfirmed: lines('unconfirmed').length > 0,
+    defaults: { incoming: setting('DEFAULT_INPUT_POLICY'), routed: setting('DEFAULT_FORWARD_POLICY') },
+    added: parseAdded(lines('added').join('\n')),
+    file: lines('file'),
+    kernel: lines('kernel'),
+    kernel6: lines('kernel6')
+  }
+}

@@ -1,0 +1,170 @@
+import { addCommand, declared, deleteCommand, difference, parseState, type Difference } from './firewall-rules.mts'
+import { isAbort } from '../run/run.mts'
+import type { Host } from '../input/inventory.mts'
+import type { Settings } from '../input/settings.mts'
+import { capture, lastWords, run } from '../reach/ssh.mts'
+import type { Step } from '../run/step.mts'
+
+/** Seconds that the node waits for the confirmation of a change, once the commands of the change have ended. */
+const PATIENCE = 60
+
+/** How often a new connection is tried before the change is taken back. */
+const ATTEMPTS = 3
+
+/**
+ * The step that a node's ufw has the rules of the cluster, and the kernel has what ufw says. Rules that are not ours
+ * stay as they are; where one of them opens etcd or VXLAN to the public, the check fails and says which.
+ *
+ * A change is confirmed over a new ssh connection. Where that does not come, because the bastion is locked out, killed
+ * or disconnected, the node takes its former rules back by itself.
+ */
+export const firewallStep = (host: Host, { hosts, settings }: { hosts: Host[]; settings: Settings }): Step => {
+  const compare = async (): Promise<Difference> => {
+    const state = parseState(await capture(host, stateScript(host)))
+    if (state.nic === '') throw new Error(`no NIC has the address ${host.address}`)
+    const found = difference(declared(host, { hosts, settings, nic: state.nic, ssh: state.ssh }), host, state)
+    if (found.conflicts.length > 0) throw new Error(found.conflicts.join('\n'))
+    return found
+  }
+  return {
+    name: 'has the firewall of the cluster',
+    check: async () => (await compare()).words.join('\n'),
+    change: async () => {
+      const found = await compare()
+      if (found.words.length > 0) await applyAndConfirm(host, found)
+    },
+    hint: 'ufw status verbose; ufw show added'
+  }
+}
+
+/** Prints what `parseState` reads. Read-only, and the same for every node. */
+export const stateScript = ({ address }: Host): string => `
+echo '# ssh'
+connection=\${SSH_CONNECTION:-} process=$$
+while [[ -z $connection && $process -gt 1 ]]; do # sudo has taken it out of the environment
+  process=$(ps -o ppid= -p "$process" | tr -d ' ')
+  connection=$(tr '\\0' '\\n' < "/proc/$process/environ" | sed -n 's/^SSH_CONNECTION=//p')
+done
+echo "$connection"
+
+echo '# nic'
+ip -o -4 address show | awk '{ split($4, at, "/") } at[1] == "${address}" { print $2 }'
+
+command -v ufw >/dev/null || exit 0
+echo '# installed'
+echo yes
+
+echo '# unconfirmed'
+if [[ -e /run/keybuzz-ufw/armed ]]; then echo yes; fi
+
+echo '# settings'
+grep -hE '^(ENABLED|DEFAULT_(INPUT|FORWARD)_POLICY)=' /etc/ufw/ufw.conf /etc/default/ufw
+
+echo '# service'
+systemctl is-enabled ufw.service || true
+
+echo '# added'
+LC_ALL=C ufw show added
+
+echo '# file'
+grep -E '^-A ufw-user-(input|forward) ' /etc/ufw/user.rules || true
+
+echo '# kernel'
+for chain in INPUT FORWARD ufw-user-input ufw-user-forward; do iptables -w 5 -S "$chain" 2>/dev/null || true; done
+
+echo '# kernel6'
+ip6tables -w 5 -S INPUT 2>/dev/null || true`
+
+/** The commands of a change, in an order in which nobody is locked out on the way. */
+export const changeCommands = ({ add, remove, deny, enable, start, reload }: Difference): string[] => [
+  ...(enable ? ['ufw disable'] : []), // ufw refuses rules while its files say yes and the kernel says no
+  ...add.map(addCommand),
+  ...remove.map(deleteCommand),
+  ...deny.map((direction) => `ufw default deny ${direction}`),
+  ...(enable ? ['ufw --force enable'] : []),
+  ...(start ? ['systemctl enable ufw.service'] : []),
+  ...(reload ? ['ufw reload'] : []),
+  ...(enable || reload || deny.length > 0 ? [hookCommand] : [])
+]
+
+// ufw hooks itself into the kernel's chains only when it first makes its own, so a flushed INPUT stays without them.
+const hookCommand = `for chain in INPUT FORWARD; do
+  for part in before-logging before after after-logging reject track; do
+    hook=("$chain" -j "ufw-$part-\${chain,,}")
+    iptables -w 5 -C "\${hook[@]}" 2>/dev/null || iptables -w 5 -A "\${hook[@]}"
+  done
+done`
+
+// `mv armed` decides between the confirmation and the rollback: whoever comes second finds nothing to move.
+// Where an earlier change was never confirmed, its copy is the last state that was known to be good.
+const changeScript = (commands: string[], seconds: number): string => `
+systemctl stop keybuzz-ufw-rollback.timer 2>/dev/null || true
+while systemctl is-active --quiet keybuzz-ufw-rollback.service; do sleep 0.2; done
+if [[ ! -e /run/keybuzz-ufw/armed ]]; then
+  rm -rf /run/keybuzz-ufw
+  install -d -m 0700 /run/keybuzz-ufw/etc
+  cp -a /etc/ufw/{ufw.conf,{user,user6,after,after6}.rules} /run/keybuzz-ufw/etc
+  cp -a /etc/default/ufw /run/keybuzz-ufw/default
+  iptables -w 5 -S | grep '^-P' > /run/keybuzz-ufw/policies
+  if iptables -w 5 -S ufw-user-input >/dev/null 2>&1; then touch /run/keybuzz-ufw/active; fi
+  cat > /run/keybuzz-ufw/rollback <<'ROLLBACK'
+set -eu
+cd /run/keybuzz-ufw
+mv armed taken-back 2>/dev/null || exit 0
+cp -a etc/. /etc/ufw
+cp -a default /etc/default/ufw
+if [ -e active ]; then ufw reload; else /lib/ufw/ufw-init force-stop; fi
+while read -r _ chain policy; do iptables -w 5 -P "$chain" "$policy"; done < policies
+ROLLBACK
+  touch /run/keybuzz-ufw/armed
+fi
+systemd-run --quiet --collect --unit=keybuzz-ufw-rollback --on-active=${seconds} --timer-property=AccuracySec=1s \\
+  bash /run/keybuzz-ufw/rollback
+${commands.join('\n')}`
+
+const confirmScript = `if ! mv /run/keybuzz-ufw/armed /run/keybuzz-ufw/confirmed; then
+  echo 'the confirmation came too late' >&2
+  exit 1
+fi
+systemctl stop keybuzz-ufw-rollback.timer`
+
+const takeBackScript = `systemctl stop keybuzz-ufw-rollback.timer 2>/dev/null || true
+bash /run/keybuzz-ufw/rollback
+[[ -e /run/keybuzz-ufw/taken-back ]]`
+
+const applyAndConfirm = async (host: Host, found: Difference): Promise<void> => {
+  const commands = changeCommands(found)
+  const result = await run(host, changeScript(commands, PATIENCE + commands.length), { timeout: PATIENCE + commands.length })
+  if (result.exitCode !== 0) throw new Error(`${lastWords(result)}\n${await takeBack(host)}`)
+  const problem = await confirm(host)
+  if (problem === undefined) return
+  const outcome = await takeBack(host)
+  throw new Error(`the firewall was changed, and then no new ssh connection got through:\n${problem}\n${outcome}`)
+}
+
+/** Tells the node over a new connection that the change may stay. Returns why that did not work. */
+const confirm = async (host: Host): Promise<string | undefined> => {
+  let problem = ''
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    try {
+      const result = await run(host, confirmScript, { fresh: true, timeout: 10 })
+      return result.exitCode === 0 ? undefined : lastWords(result)
+    } catch (error) {
+      if (isAbort(error)) throw error
+      problem = error instanceof Error ? error.message : String(error)
+    }
+  }
+  return problem
+}
+
+// The connection that made the change usually still stands, so the node need not wait for its own clock.
+const takeBack = async (host: Host): Promise<string> => {
+  try {
+    const result = await run(host, takeBackScript, { timeout: 30 })
+    if (result.exitCode === 0) return 'The node has its former firewall back.'
+    return `Its former firewall could not be restored: ${lastWords(result)}`
+  } catch (error) {
+    if (isAbort(error)) throw error
+    return `It takes its former firewall back by itself in less than ${PATIENCE * 2} s.`
+  }
+}

@@ -1,0 +1,60 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { $ } from 'zx'
+import { type Artifact, sha256Of } from '../reach/release.mts'
+import { UsageError } from '../base/errors.mts'
+import type { Host } from '../input/inventory.mts'
+import { capture, push } from '../reach/ssh.mts'
+import type { Step } from '../run/step.mts'
+
+/** An archive of images on the bastion, as `docker save` writes it, and the images in it by their full names. */
+export type Archive = Artifact & { name: string; images: string[] }
+
+/** The archives in a folder's subfolder `images`; none where it is missing. */
+export const imageArchives = async (folder: string): Promise<Archive[]> => {
+  const images = join(folder, 'images')
+  const names = (await readdir(images).catch(() => [])).filter((name) => name.endsWith('.tar')).toSorted()
+  const odd = names.filter((name) => !/^[\w.+@-]+$/.test(name))
+  if (odd.length > 0) {
+    throw new UsageError(odd.map((name) => ({
+      file: images, what: 'file name', value: name, expected: 'letters, digits and . _ + @ - only', remedy: 'Rename the file.'
+    })))
+  }
+  return Promise.all(names.map(async (name) => {
+    const file = join(images, name)
+    return { name, file, sha256: await sha256Of(file), images: await imagesOf(file) }
+  }))
+}
+
+const imagesOf = async (file: string): Promise<string[]> => {
+  const { exitCode, stdout } = await $({ quiet: true, nothrow: true })`tar -xOf ${file} manifest.json`
+  const images = exitCode === 0 ? (JSON.parse(stdout) as { RepoTags: string[] | null }[]).flatMap(({ RepoTags }) => RepoTags ?? []) : []
+  if (images.length > 0) return images.map(fullName)
+  throw new UsageError([{
+    file, what: 'archive', expected: 'images with their names, as `docker save IMAGE:TAG` writes them',
+    remedy: 'Save it again, by name and not by id, or take the file out of the folder.'
+  }])
+}
+
+// As containerd calls them: Docker leaves out its own registry.
+const fullName = (image: string): string => {
+  const [first = '', ...rest] = image.split('/')
+  if (rest.length === 0) return `docker.io/library/${image}`
+  return /[.:]/.test(first) || first === 'localhost' ? image : `docker.io/${image}`
+}
+
+const folder = '/var/lib/rancher/k3s/agent/images'
+
+/** The step that a host has an archive's images, for a start without internet. */
+export const archiveStep = (host: Host, { name, file, sha256, images }: Archive): Step => ({
+  name: `has the images of ${name}`,
+  check: `if [[ ! -f ${folder}/${name} ]]; then echo 'is missing'; exit; fi
+sum=$(openssl dgst -sha256 -r ${folder}/${name}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'
+has=$(k3s ctr -n k8s.io images ls -q)
+for image in ${images.join(' ')}; do grep -qxF "$image" <<<"$has" || echo "$image is not imported"; done`,
+  change: async () => {
+    await push(host, file, { path: `${folder}/${name}`, mode: '0644', sha256 })
+    await capture(host, `k3s ctr -n k8s.io images import ${folder}/${name}`, { timeout: 300 })
+  },
+  timeout: 300
+})

@@ -1,0 +1,181 @@
+import { stringify } from 'yaml'
+import type { Release } from '../reach/release.mts'
+import type { Host } from '../input/inventory.mts'
+import type { Settings } from '../input/settings.mts'
+import type { Secret } from '../input/secrets.mts'
+import { capture, push } from '../reach/ssh.mts'
+import { fileStep, type Step } from '../run/step.mts'
+
+/** The address at which everybody but the servers themselves finds the API: the load balancer in front of them. */
+export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
+
+/** The context of the bastion's kubeconfig that the scripts keep. */
+export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`
+
+/** The systemd unit of a host's role. */
+const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-agent')
+
+const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
+
+/** The steps that a host has the files of a K3s release, pushed from the bastion: nodes need no internet. */
+export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Pick<Release, 'k3s' | 'images'>): Step[] => [
+  mayBecome(settings.k3s.version),
+  pushStep(host, `has k3s ${settings.k3s.version}`, k3s, '/usr/local/bin/k3s', '0755'),
+  pushStep(host, 'has the images for a start without internet', images, imagesFile, '0644')
+]
+
+// Kubernetes goes up one minor at a time, and etcd's data cannot go back.
+const mayBecome = (version: string): Step => ({
+  name: `may go to ${version}`,
+  always: true,
+  check: `if [[ ! -x /usr/local/bin/k3s ]]; then exit; fi
+is=$(/usr/local/bin/k3s --version | awk 'NR == 1 {print $3}') || exit 0 # a binary that does not run is none
+minor() { cut -d. -f2 <<<"$1"; }
+if [[ $is != '${version}' && $(printf '%s\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
+  echo "is $is, which is newer"
+elif (($(minor '${version}') > $(minor "$is") + 1)); then
+  echo "is $is, and no minor version may be skipped"
+fi`,
+  hint: 'set k3s.version in the settings to what runs, or to the latest patch of the next minor version'
+})
+
+const pushStep = (
+  host: Host,
+  name: string,
+  { file, sha256 }: Release['k3s'],
+  path: string,
+  mode: string
+): Step => ({
+  name,
+  // openssl comes with ca-certificates, and is four times as fast as sha256sum, which does not use the processor's own.
+  check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
+sum=$(openssl dgst -sha256 -r ${path}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'`,
+  change: () => push(host, file, { path, mode, sha256 }),
+  timeout: 600
+})
+
+/** The part of K3s's configuration that servers and agents have in common. */
+export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) => ({
+  'node-name': host.name,
+  'node-ip': host.address,
+  // flannel does not follow node-ip: without this it takes the default route's NIC, the public one (k3s#12056).
+  'flannel-iface': nic,
+  'token-file': '/etc/rancher/k3s/token',
+  'resolv-conf': '/etc/rancher/k3s/resolv.conf',
+  'protect-kernel-defaults': true,
+  'kubelet-arg': [
+    `max-pods=${k3s.max_pods}`,
+    'streaming-connection-idle-timeout=5m',
+    ...(k3s.system_reserved === '' ? [] : [`system-reserved=${k3s.system_reserved}`]),
+    ...(k3s.kube_reserved === '' ? [] : [`kube-reserved=${k3s.kube_reserved}`]),
+    ...k3s.kubelet_args
+  ],
+  'kube-proxy-arg': [
+    // NodePorts are answered before the firewall is asked: keep them off the public address.
+    `nodeport-addresses=${network.private_cidr}`,
+    // 01 sets nf_conntrack_max. Without this K3s sets it anew at each start, to 32768 for each CPU.
+    'conntrack-max-per-core=0'
+  ]
+})
+
+/** The steps that a host has its K3s configuration and unit; the caller has put tokens and audit policy there. */
+export const configSteps = (host: Host, settings: Settings, config: Record<string, unknown>): Step[] => [
+  fileStep('/etc/rancher/k3s/resolv.conf', settings.network.nameservers.map((one) => `nameserver ${one}\n`).join(''), {
+    name: 'gives its pods the nameservers'
+  }),
+  fileStep('/etc/rancher/k3s/config.yaml', `# Written by KeyBuzz K3s HA; edits are undone.\n${stringify(config)}`, {
+    mode: '0600',
+    name: 'has the K3s configuration'
+  }),
+  fileStep(`/etc/systemd/system/${unitOf(host)}.service`, unitText(host), { name: `has the unit ${unitOf(host)}` })
+]
+
+/**
+ * The step that a token file ends in this token's secret. The part before it, the CA's hash, may be missing: the first
+ * server starts before there is a CA. With form `secret` the hash is left out, as agent-token-file wants it.
+ */
+export const tokenStep = (path: string, token: Secret, form: 'secure' | 'secret' = 'secure'): Step => {
+  const secret = token.reveal().split(':').at(-1)
+  return {
+    name: `has the ${path.split('/').at(-1)}`,
+    check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
+token=$(<${path}); [[ \${token##*:} == '${secret}' ]] || echo 'is another one'
+[[ $(stat -c '%a %U' ${path}) == '600 root' ]] || echo 'can be read by others'`,
+    change: `install -d -m 0700 "$(dirname ${path})"
+umask 077
+cat > ${path}.new <<'END'
+${form === 'secret' ? secret : token.reveal()}
+END
+mv ${path}.new ${path}`
+  }
+}
+
+/** A node that registers anew gets another pod network: a bridge that kept the old one would swallow its packets. */
+export const removeOldNetwork = 'for link in cni0 flannel.1; do ip link delete "$link" 2>/dev/null || true; done'
+
+/** The step that K3s was started, and starts at boot. Whether it is ready is another step's question. */
+export const startedStep = (host: Host): Step => {
+  const unit = unitOf(host)
+  return {
+    name: `has ${unit} started`,
+    check: `[[ $(systemctl is-enabled ${unit} 2>/dev/null) == enabled ]] || echo 'does not start at boot'
+state=$(systemctl is-active ${unit} || true)
+[[ $state == active || $state == activating ]] || echo "is $state"`,
+    // --no-block: without a quorum a start waits for ever (TimeoutStartSec=0).
+    change: `systemctl daemon-reload
+systemctl enable --quiet ${unit}
+systemctl start --no-block ${unit}`
+  }
+}
+
+/**
+ * The step that K3s runs with the files that are in place now. That a restart is due is seen on the node (files newer
+ * than the process), so a run that was cut short before the restart still restarts next time. `mayRestart` throws where
+ * a restart would do harm.
+ */
+export const restartedStep = (host: Host, mayRestart = async (): Promise<void> => {}): Step => {
+  const unit = unitOf(host)
+  return {
+    name: 'runs what is configured',
+    check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
+[[ $since == @* ]] || exit 0
+cd /etc/rancher/k3s
+for file in /usr/local/bin/k3s /etc/systemd/system/${unit}.service config.yaml token agent-token audit-policy.yaml resolv.conf; do
+  if [[ -f $file && $(stat -c %Y "$file") -gt \${since#@} ]]; then echo "$file is newer than the running k3s"; fi
+done`,
+    change: async () => {
+      await mayRestart()
+      await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`)
+    },
+    follows: true,
+    within: 60
+  }
+}
+
+const unitText = (host: Host): string => `# Written by KeyBuzz K3s HA; edits are undone.
+[Unit]
+Description=Lightweight Kubernetes (${host.role})
+Documentation=https://docs.k3s.io
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/local/bin/k3s ${host.role}
+# Containers go on running while k3s restarts.
+KillMode=process
+Delegate=yes
+User=root
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+
+[Install]
+WantedBy=multi-user.target
+`

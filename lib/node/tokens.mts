@@ -1,0 +1,91 @@
+import { UsageError } from '../base/errors.mts'
+import { isAbort, type Run } from '../run/run.mts'
+import type { Host } from '../input/inventory.mts'
+import { givenSecret, keepSecret, keptSecret, newSecret, Secret } from '../input/secrets.mts'
+import type { Settings } from '../input/settings.mts'
+import { run as ssh } from '../reach/ssh.mts'
+
+/** What servers and agents join with. `server` is also the passphrase of the cluster's bootstrap data. */
+export type Tokens = { server: Secret; agent: Secret }
+
+const folder = '/var/lib/rancher/k3s/server'
+
+// They end up in a shell script, and K3s splits them at colons.
+const form = /^(K10[0-9a-f]{64}::[\w-]+:)?[\w.+/=-]+$/
+
+/**
+ * The tokens of the cluster. A server that runs knows them, in the secure form that pins its CA; else they are given by
+ * the operator, or kept by the bastion. They are made once, where nobody has them, and in an apply only (a plan makes
+ * some up, and forgets them). Throws UsageError where a given token is not the cluster's, or where the cluster exists but
+ * its token cannot be had: another one would not open it (k3s#3888).
+ */
+export const clusterTokens = async (run: Run, { from }: { from: Host | undefined }): Promise<Tokens> => {
+  const known = from && (await readTokens(from))
+  const given = await givenToken(run, from !== undefined && known === undefined)
+  if (given && known && secretPart(given) !== secretPart(known.server)) {
+    throw new UsageError([{
+      file: 'command line', what: 'the given token', expected: `the one that ${from?.name} has`,
+      remedy: 'Leave --token-file and K3S_TOKEN out: a cluster that runs is asked for its token.'
+    }])
+  }
+  const kept = await keptTokens(run.settings)
+  const tokens = known ?? { server: given ?? kept?.server ?? newSecret(), agent: kept?.agent ?? newSecret() }
+  if (run.mode === 'apply') {
+    await keepSecret(fileOf(run.settings, 'server'), tokens.server)
+    await keepSecret(fileOf(run.settings, 'agent'), tokens.agent)
+  }
+  return tokens
+}
+
+/** The tokens as the first server that has them wrote them, or nothing. */
+export const runningTokens = async (servers: Host[]): Promise<Tokens | undefined> => {
+  for (const server of servers) {
+    try {
+      const tokens = await readTokens(server)
+      if (tokens) return tokens
+    } catch (error) {
+      if (isAbort(error)) throw error // a server that is down is passed over
+    }
+  }
+  return undefined
+}
+
+const readTokens = async (server: Host): Promise<Tokens | undefined> => {
+  const { stdout, exitCode } = await ssh(server, `cat ${folder}/token ${folder}/agent-token`)
+  const [token, agentToken] = stdout.split('\n')
+  if (exitCode !== 0 || !token || !agentToken) return undefined
+  return { server: tokenOf(token), agent: tokenOf(agentToken) }
+}
+
+// Each cluster has its own: without its server token a snapshot cannot be restored.
+const fileOf = ({ environment }: Settings, which: keyof Tokens): string => `${environment}-k3s-${which}-token`
+
+const keptTokens = async (settings: Settings): Promise<Tokens | undefined> => {
+  const server = await keptSecret(fileOf(settings, 'server'))
+  const agent = await keptSecret(fileOf(settings, 'agent'))
+  return server && agent ? { server: tokenOf(server.reveal()), agent: tokenOf(agent.reveal()) } : undefined
+}
+
+// In a plan of bare nodes the first server is no cluster yet, and nothing is to be asked.
+const givenToken = async ({ flags, mode, settings }: Run, lost: boolean): Promise<Secret | undefined> => {
+  const file = flags['token-file']
+  const given = file !== undefined || process.env['K3S_TOKEN'] !== undefined
+  const wanted = lost && mode === 'apply' && (await keptTokens(settings)) === undefined
+  if (!given && !wanted) return undefined
+  const token = await givenSecret('server token of the cluster', { flag: '--token-file', file, variable: 'K3S_TOKEN' })
+  return tokenOf(token.reveal())
+}
+
+const tokenOf = (token: string): Secret => {
+  if (!form.test(token)) {
+    throw new UsageError([{
+      file: 'the token', what: 'of the cluster', expected: 'letters, digits and . + / = _ - only, perhaps after K10...::server:',
+      remedy: 'Copy it from /var/lib/rancher/k3s/server/token of a server.'
+    }])
+  }
+  const secret = new Secret(token)
+  new Secret(secretPart(secret)) // the part alone must not be shown either
+  return secret
+}
+
+const secretPart = (token: Secret): string => token.reveal().split(':').at(-1) ?? ''

@@ -1,0 +1,346 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import type { Secret } from '../input/secrets.mts'
+
+/** What a load balancer does with one of its ports, and how it checks its targets for that. */
+export type Service = {
+  protocol: string
+  listenPort: number
+  destinationPort: number
+  proxyProtocol: boolean
+  check: {
+    protocol: string
+    port: number
+    /** Seconds. */
+    interval: number
+    timeout: number
+    /** Results in a row that turn a target. */
+    retries: number
+    /** Of a check in HTTP. No domain: no Host header is sent; a response: what must be in the body. */
+    http?: { domain: string; path: string; response: string; statusCodes: string[]; tls: boolean }
+  }
+}
+
+/** A machine that a load balancer sends traffic to. */
+export type Target = {
+  /** The address that the traffic goes to, or '' where the project has no such server. */
+  address: string
+  /** The name of the server at Hetzner, or what stands for it. */
+  name: string
+  usePrivate: boolean
+  /** The label selector that chose it, or '' where it was named itself. */
+  selector: string
+  /** "healthy", "unhealthy" or "unknown", for each port that the load balancer listens on. */
+  health: { port: number; status: string }[]
+}
+
+export type LoadBalancer = {
+  id: number
+  name: string
+  /** In its networks first, the public ones then. */
+  addresses: string[]
+  services: Service[]
+  targets: Target[]
+  /** Label selectors that choose no server. */
+  emptySelectors: string[]
+}
+
+/** A server of the project, by the addresses that it has in its networks. */
+export type Server = { id: number; name: string; status: string; addresses: string[] }
+
+export type Hetzner = {
+  /** All load balancers of the token's project. */
+  loadBalancers: () => Promise<LoadBalancer[]>
+  /** The server that has a private address. Throws where there is none, or more than one. */
+  serverAt: (address: string) => Promise<Server>
+  /** Cuts the power of a server, as pulling the plug does. Done when Hetzner says that it is off. */
+  powerOff: (server: Server) => Promise<void>
+  /** Switches a server on. */
+  powerOn: (server: Server) => Promise<void>
+}
+
+export type HetznerOptions = {
+  /** For tests. */
+  url?: string
+  /** Seconds for a request with all its retries, and for an action to end (default 60). */
+  deadline?: number
+  /** Milliseconds before the first retry (default 500); each further one waits twice as long. */
+  backoff?: number
+  signal?: AbortSignal
+  /** Told what is waited for. */
+  say?: (line: string) => void
+}
+
+/** Hetzner answered, and not with what was asked for. The message says what to do. */
+export class HetznerError extends Error {
+  override name = 'HetznerError'
+  readonly status: number
+  constructor(message: string, status: number) {
+    super(message)
+    this.status = status
+  }
+}
+
+const network = z.object({ network: z.number(), ip: z.string() })
+const healthStatus = z.array(z.object({ listen_port: z.number(), status: z.string() })).nullish()
+const machine = z.object({
+  type: z.string(),
+  server: z.object({ id: z.number() }).nullish(),
+  ip: z.object({ ip: z.string() }).nullish(),
+  use_private_ip: z.boolean().nullish(),
+  health_status: healthStatus
+})
+
+const balancerSchema = z.object({
+  id: z.number(),
+  name: z.string(),
+  public_net: z.object({ ipv4: z.object({ ip: z.string().nullish() }).nullish() }).nullish(),
+  private_net: z.array(network).nullish(),
+  services: z.array(z.object({
+    protocol: z.string(),
+    listen_port: z.number(),
+    destination_port: z.number(),
+    proxyprotocol: z.boolean(),
+    health_check: z.object({
+      protocol: z.string(),
+      port: z.number(),
+      interval: z.number(),
+      timeout: z.number(),
+      retries: z.number(),
+      http: z.object({
+        domain: z.string().nullish(),
+        path: z.string(),
+        response: z.string().nullish(),
+        status_codes: z.array(z.coerce.string()).nullish(),
+        tls: z.boolean().nullish()
+      }).nullish()
+    })
+  })),
+  targets: z.array(machine.extend({
+    label_selector: z.object({ selector: z.string() }).nullish(),
+    targets: z.array(machine).nullish()
+  }))
+})
+
+const serverSchema = z.object({
+  id: z.number(),
+  name: z.string(),
+  status: z.string(),
+  public_net: z.object({ ipv4: z.object({ ip: z.string() }).nullish() }).nullish(),
+  private_net: z.array(network)
+})
+
+const actionSchema = z.object({
+  action: z.object({
+    id: z.number(),
+    status: z.enum(['running', 'success', 'error']),
+    error: z.object({ code: z.string(), message: z.string() }).nullish()
+  })
+})
+
+const pageSchema = z.object({ meta: z.object({ pagination: z.object({ next_page: z.number().nullable() }) }) })
+const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) })
+
+type RawBalancer = z.infer<typeof balancerSchema>
+type RawServer = z.infer<typeof serverSchema>
+
+const read = <Value,>(schema: z.ZodType<Value>, value: unknown, path: string): Value => {
+  const { success, data, error } = schema.safeParse(value)
+  if (success) return data
+  const [issue] = error.issues
+  throw new HetznerError(`Hetzner's answer to ${path} is not as expected: ${issue?.path.join('.')}: ${issue?.message}`, 200)
+}
+
+/** A client of the Hetzner Cloud API. It reads, and switches servers off and on; nothing else. */
+export const createHetzner = (token: Secret, options: HetznerOptions = {}): Hetzner => {
+  const { url = 'https://api.hetzner.cloud/v1', deadline = 60, backoff = 500, signal, say = () => {} } = options
+  if (!/^[\x21-\x7e]+$/.test(token.reveal())) {
+    throw new HetznerError('The Hetzner token has characters that no token has: copy it again', 0)
+  }
+
+  const once = (method: string, path: string): Promise<Response> =>
+    fetch(`${url}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token.reveal()}`, accept: 'application/json' },
+      redirect: 'manual', // the token is for this one address
+      signal: AbortSignal.any([AbortSignal.timeout(15_000), ...(signal ? [signal] : [])])
+    })
+
+  // Everything that is asked for here may be asked for twice: the power actions too.
+  const ask = async (method: 'GET' | 'POST', path: string): Promise<unknown> => {
+    const end = Date.now() + deadline * 1000
+    for (let pause = backoff; ; pause = Math.min(pause * 2, 10_000)) {
+      let failure: HetznerError
+      let wait = pause * (0.5 + Math.random() / 2)
+      try {
+        const response = await once(method, path)
+        const body = await response.text()
+        if (response.ok) return parse(body, path)
+        failure = refusal(response.status, body, path)
+        if (!isPassing(response.status)) throw failure
+        wait = Math.max(wait, askedToWait(response.headers))
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (error instanceof HetznerError) throw error
+        failure = new HetznerError(`Hetzner's API does not answer (${method} ${path}): ${reasonOf(error)}`, 0)
+      }
+      if (Date.now() + wait > end) {
+        const late = wait > pause ? `; it asks to wait ${Math.ceil(wait / 1000)} s` : `; given up after ${deadline} s`
+        throw new HetznerError(`${failure.message}${late}`, failure.status)
+      }
+      say(`${failure.message}; asked again in ${(wait / 1000).toFixed(1)} s`)
+      await sleep(wait, undefined, signal ? { signal } : {})
+    }
+  }
+
+  const list = async <Item,>(name: string, schema: z.ZodType<Item>): Promise<Item[]> => {
+    const all: Item[] = []
+    for (let page = 1; ;) {
+      const path = `/${name}?page=${page}&per_page=50`
+      const answer = await ask('GET', path)
+      all.push(...(read(z.object({ [name]: z.array(schema) }), answer, path)[name] ?? []))
+      const next = read(pageSchema, answer, path).meta.pagination.next_page
+      if (next === null) return all
+      if (next <= page) throw new HetznerError(`Hetzner's answer to ${path} names page ${next} as the next one`, 200)
+      page = next
+    }
+  }
+  const listServers = (): Promise<RawServer[]> => list('servers', serverSchema)
+
+  const power = async ({ id, name }: Server, command: 'poweroff' | 'poweron'): Promise<void> => {
+    const end = Date.now() + deadline * 1000
+    let path = `/servers/${id}/actions/${command}`
+    for (let method: 'GET' | 'POST' = 'POST'; ; method = 'GET') {
+      const { action } = read(actionSchema, await ask(method, path), path)
+      if (action.status === 'success') return
+      if (action.status === 'error') {
+        throw new HetznerError(`Hetzner could not ${command} ${name}: ${action.error?.message ?? 'it does not say why'}`, 200)
+      }
+      if (Date.now() > end) throw new HetznerError(`${command} of ${name} has not ended after ${deadline} s`, 200)
+      path = `/actions/${action.id}`
+      await sleep(Math.min(backoff * 2, 1000), undefined, signal ? { signal } : {})
+    }
+  }
+
+  return {
+    loadBalancers: async () => {
+      const [balancers, servers] = await Promise.all([list('load_balancers', balancerSchema), listServers()])
+      const byId = new Map(servers.map((server) => [server.id, server]))
+      return balancers.map((balancer) => balancerOf(balancer, byId))
+    },
+    serverAt: async (address) => {
+      const servers = (await listServers()).filter(({ private_net: nets }) => nets.some(({ ip }) => ip === address))
+      const [server, other] = servers
+      if (!server) {
+        throw new HetznerError(
+          `no server of the token's project has the private address ${address}; is the token of another project?`, 404
+        )
+      }
+      if (other) throw new HetznerError(`${server.name} and ${other.name} both have the private address ${address}`, 409)
+      return { id: server.id, name: server.name, status: server.status, addresses: server.private_net.map(({ ip }) => ip) }
+    },
+    powerOff: (server) => power(server, 'poweroff'),
+    powerOn: (server) => power(server, 'poweron')
+  }
+}
+
+const parse = (body: string, path: string): unknown => {
+  try {
+    return JSON.parse(body)
+  } catch {
+    throw new HetznerError(`Hetzner's answer to ${path} is no JSON: ${JSON.stringify(body.slice(0, 60))}`, 200)
+  }
+}
+
+// 409 and 423: another action is at work on the server.
+const isPassing = (status: number): boolean => [409, 423, 429].includes(status) || status >= 500
+
+// Retry-After has seconds; RateLimit-Reset the time, in seconds since 1970, at which the whole allowance is back.
+const askedToWait = (headers: Headers): number => {
+  const seconds = Number(headers.get('retry-after') ?? Number.NaN)
+  if (seconds >= 0) return seconds * 1000
+  const reset = Number(headers.get('ratelimit-reset') ?? Number.NaN)
+  const left = Number(headers.get('ratelimit-remaining') ?? 0)
+  return reset > 0 && left === 0 ? Math.max(0, reset * 1000 - Date.now()) : 0
+}
+
+const remedies: Record<string, string> = {
+  401: 'It is mistyped, deleted or of another account: make one in the Cloud Console, Security, API tokens; Read is enough to compare',
+  token_readonly: 'This token may only read: to switch servers off and on it takes one with Read & Write',
+  403: 'It lacks the permission, or the project is locked',
+  429: 'The project has used up its requests for now'
+}
+
+const refusal = (status: number, body: string, path: string): HetznerError => {
+  let said = { code: '', message: '' }
+  try {
+    said = read(errorSchema, JSON.parse(body), path).error
+  } catch {
+    // A proxy's page says nothing about the API.
+  }
+  const remedy = remedies[said.code] ?? remedies[status]
+  const what = status === 401 ? 'Hetzner does not know the token' : `Hetzner refuses ${path}`
+  const why = [status, said.code].filter(Boolean).join(' ') + (said.message && `: ${said.message}`)
+  return new HetznerError(`${what} (${why})${remedy === undefined ? '' : `. ${remedy}`}`, status)
+}
+
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error)
+  if (error.name === 'TimeoutError') return 'no answer within 15 s'
+  const { cause } = error
+  return cause instanceof Error ? (cause.message || ('code' in cause ? String(cause.code) : cause.name)) : error.message
+}
+
+const balancerOf = (raw: RawBalancer, servers: Map<number, RawServer>): LoadBalancer => {
+  const networks = raw.private_net ?? []
+  const targetOf = (one: z.infer<typeof machine>, selector: string): Target => ({
+    ...placeOf(one, networks, servers),
+    usePrivate: one.use_private_ip ?? false,
+    selector,
+    health: (one.health_status ?? []).map(({ listen_port: port, status }) => ({ port, status }))
+  })
+  return {
+    id: raw.id,
+    name: raw.name,
+    addresses: [...networks.map(({ ip }) => ip), raw.public_net?.ipv4?.ip ?? ''].filter(Boolean),
+    services: raw.services.map(({ health_check: { http, ...check }, ...service }) => ({
+      protocol: service.protocol,
+      listenPort: service.listen_port,
+      destinationPort: service.destination_port,
+      proxyProtocol: service.proxyprotocol,
+      check: {
+        ...check,
+        ...(http
+          ? {
+            http: {
+              ...{ domain: http.domain ?? '', path: http.path, response: http.response ?? '' },
+              ...{ statusCodes: http.status_codes ?? [], tls: http.tls ?? false }
+            }
+          }
+          : {})
+      }
+    })),
+    targets: raw.targets.flatMap((one) =>
+      one.type === 'label_selector'
+        ? (one.targets ?? []).map((chosen) => targetOf(chosen, one.label_selector?.selector ?? ''))
+        : [targetOf(one, '')]
+    ),
+    emptySelectors: raw.targets
+      .filter(({ type, targets }) => type === 'label_selector' && !targets?.length)
+      .map((one) => one.label_selector?.selector ?? '')
+  }
+}
+
+// A private target is reached in the network that it shares with the load balancer.
+const placeOf = (
+  { server, ip, use_private_ip: isPrivate }: z.infer<typeof machine>,
+  networks: { network: number }[],
+  servers: Map<number, RawServer>
+): Pick<Target, 'address' | 'name'> => {
+  if (ip) return { address: ip.ip, name: ip.ip }
+  const known = server ? servers.get(server.id) : undefined
+  if (!known) return { address: '', name: server ? `server ${server.id}` : 'a target of a kind unknown here' }
+  const shared = known.private_net.find(({ network: id }) => networks.some((one) => one.network === id))
+  const address = isPrivate ? shared?.ip : known.public_net?.ipv4?.ip
+  return { address: address ?? '', name: known.name }
+}

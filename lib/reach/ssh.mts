@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { execa, ExecaError } from 'execa'
+import type { Host } from '../input/inventory.mts'
+
+/** What a script on a node printed, and its exit code. */
+export type Result = { stdout: string; stderr: string; exitCode: number }
+
+export type RunOptions = {
+  /** Seconds until the node ends the script (default 60). */
+  timeout?: number
+  /** A new connection of its own, which proves that the node still lets the bastion in. */
+  fresh?: boolean
+  /** Ends the script, on the node too. Default: the run's own signal, see `cancelOn`. */
+  signal?: AbortSignal
+}
+
+/** The node could not be reached, or the connection broke before the script had ended. */
+export class Unreachable extends Error {
+  override name = 'Unreachable'
+}
+
+/** How much went over the wire, for the summary and the benchmark. */
+export const traffic = { connections: 0, commands: 0 }
+
+const sockets = join(homedir(), '.keybuzz', 'ssh')
+let connectTimeout = 10
+let port = 22
+let cancelled: AbortSignal | undefined
+
+type Configuration = { connectTimeout?: number; port?: number; signal?: AbortSignal }
+
+/**
+ * Sets the seconds that a connection may take, the port where it is not for ~/.ssh/config to say, and the signal that
+ * ends every script without a signal of its own.
+ */
+export const configureSsh = (options: Configuration): void => {
+  connectTimeout = options.connectTimeout ?? connectTimeout
+  port = options.port ?? port
+  cancelled = options.signal ?? cancelled
+}
+
+// The first line on stdin says how long the script may take and how many bytes it has; the script follows, and stdin
+// then stays open: when it closes (ctrl-C, kill -9, a lost connection) the node ends the script by itself.
+// The script reaches bash through a pipe, so nothing of it is ever seen in `ps`.
+const receiver = `exec 3<&0
+read -r seconds size <&3
+script=$(head -c "$size" <&3)
+timeout --kill-after=5 "$seconds" bash -s < <(printf "%s\\n" "$script") &
+job=$!
+{ cat <&3 >/dev/null; kill -TERM "$job"; } >/dev/null 2>&1 &
+watch=$!
+wait "$job"; code=$?
+kill "$watch" 2>/dev/null
+exit "$code"`
+
+const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
+
+const controlPath = (host: Host): string => {
+  mkdirSync(sockets, { recursive: true, mode: 0o700 })
+  const name = createHash('sha256').update(`${host.user}@${host.address}`).digest('hex').slice(0, 16)
+  return join(sockets, name)
+}
+
+// BatchMode: a host that asks for a password would hang a run at night. Everything else is the operator's ~/.ssh/config.
+const sshArguments = (host: Host, fresh: boolean): string[] => {
+  const path = controlPath(host)
+  if (fresh || !existsSync(path)) traffic.connections++
+  return [
+    '-T',
+    ...(port === 22 ? [] : [`-p${port}`]),
+    ...['BatchMode=yes', `ConnectTimeout=${connectTimeout}`, 'ServerAliveInterval=5', 'ServerAliveCountMax=3'],
+    ...(fresh
+      ? ['ControlMaster=no', 'ControlPath=none']
+      : ['ControlMaster=auto', `ControlPath=${path}`, 'ControlPersist=60'])
+  ].flatMap((word) => (word.startsWith('-') ? [word] : ['-o', word])).concat(`${host.user}@${host.address}`)
+}
+
+const asRoot = (host: Host, command: string): string => (host.user === 'root' ? command : `sudo -n ${command}`)
+
+const unreachable = (host: Host, stderr: string): Unreachable => {
+  const why = stderr.trim().split('\n').at(-1) || 'the connection broke'
+  return new Unreachable(
+    `unreachable: ssh ${host.user}@${host.address} exit 255\n${why}  Hint: ssh -v ${host.user}@${host.address}`
+  )
+}
+
+/**
+ * Runs a bash script as root on a host and returns what it printed. A script that fails is a result, not an error.
+ * Throws Unreachable where the host does not answer, and an AbortError where the run was interrupted.
+ */
+export const run = async (host: Host, script: string, options: RunOptions = {}): Promise<Result> => {
+  const { timeout = 60, fresh = false, signal = cancelled } = options
+  signal?.throwIfAborted()
+  traffic.commands++
+  const body = Buffer.from(`main() {\nset -euo pipefail\n${script}\n}\nmain </dev/null\n`)
+  const ssh = execa('ssh', [...sshArguments(host, fresh), asRoot(host, `bash -c ${quote(receiver)}`)], {
+    stdin: 'pipe',
+    reject: false,
+    stripFinalNewline: false,
+    timeout: (timeout + connectTimeout + 10) * 1000,
+    maxBuffer: 64 * 1024 * 1024,
+    ...(signal ? { cancelSignal: signal } : {})
+  })
+  ssh.stdin.on('error', () => {}) // the node went away before it had read all: ssh's exit code says so
+  ssh.stdin.write(Buffer.concat([Buffer.from(`${timeout} ${body.length}\n`), body]))
+  const result = await ssh
+  signal?.throwIfAborted()
+  if (result.exitCode === undefined || result.exitCode === 255) throw unreachable(host, result.stderr)
+  const late = result.exitCode === 124 ? `\ntook longer than ${timeout} s and was ended` : ''
+  return { stdout: result.stdout, stderr: result.stderr + late, exitCode: result.exitCode }
+}
+
+/** Like run, but a script that fails is an Error with the last lines that it printed. Returns its stdout. */
+export const capture = async (host: Host, script: string, options: RunOptions = {}): Promise<string> => {
+  const result = await run(host, script, options)
+  if (result.exitCode === 0) return result.stdout
+  throw new Error(lastWords(result))
+}
+
+/** The last lines that a failed script printed, and its exit code, for a message. */
+export const lastWords = ({ stdout, stderr, exitCode }: Result): string =>
+  [...(stderr.trim() || stdout.trim()).split('\n').slice(-6), `exit ${exitCode}`].filter(Boolean).join('\n')
+
+/**
+ * Copies a file of the bastion to a path on a host as root, in place at once and only when its SHA-256 is `sha256`.
+ * Throws where it did not arrive whole; what was there before then stays.
+ */
+export const push = async (
+  host: Host,
+  file: string,
+  to: { path: string; mode: string; sha256: string; signal?: AbortSignal }
+): Promise<void> => {
+  const signal = to.signal ?? cancelled
+  const receive = `set -e
+mkdir -p "$(dirname ${to.path})"
+trap 'rm -f ${to.path}.part' EXIT
+cat > ${to.path}.part
+echo '${to.sha256}  ${to.path}.part' | sha256sum --check --quiet
+chmod ${to.mode} ${to.path}.part
+mv ${to.path}.part ${to.path}`
+  traffic.commands++
+  try {
+    await execa('ssh', [...sshArguments(host, false), asRoot(host, `bash -c ${quote(receive)}`)], {
+      inputFile: file,
+      ...(signal ? { cancelSignal: signal } : {})
+    })
+  } catch (error) {
+    signal?.throwIfAborted()
+    if (!(error instanceof ExecaError)) throw error
+    if (error.exitCode === undefined || error.exitCode === 255) throw unreachable(host, String(error.stderr))
+    throw new Error(`${file} did not arrive whole as ${to.path}\n${String(error.stderr).trim()}`)
+  }
+}

@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { hostname, userInfo } from 'node:os'
+import type { Host } from '../input/inventory.mts'
+import { capture, Unreachable } from '../reach/ssh.mts'
+
+/** Somebody else is at work on the cluster. */
+export class Locked extends Error {
+  override name = 'Locked'
+}
+
+const folder = '/run/keybuzz-k3s.lock'
+const me = `${userInfo().username}@${hostname()}`
+
+/**
+ * Takes the lock on the first server that answers, so that one run at a time changes the cluster. mkdir makes it atomic;
+ * /run makes a reboot forget it. A lock of a run on this bastion that is no longer alive is taken over.
+ * Returns what releases it. Throws Locked, saying who holds it, since when, and for which script.
+ */
+export const takeLock = async (
+  servers: Host[],
+  { script, force }: { script: string; force: boolean }
+): Promise<() => Promise<void>> => {
+  const id = randomUUID()
+  for (const server of servers) {
+    try {
+      const holder = await capture(server, takeScript({ script, force, id }))
+      if (holder !== '') return await settle(server, holder, { script, id })
+      return () => release(server, id)
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error
+    }
+  }
+  throw new Locked(
+    'no server answers, so the lock cannot be taken and nothing was changed\n' +
+      `Hint: ssh -v ${servers[0]?.user}@${servers[0]?.address}`
+  )
+}
+
+const takeScript = ({ script, force, id }: { script: string; force: boolean; id: string }): string => `
+${force ? `rm -rf ${folder}` : ''}
+if mkdir ${folder} 2>/dev/null; then
+  printf '%s\\n' '${me}' '${processOf(process.pid)}' "$(date -u +%FT%TZ)" '${script}' '${id}' > ${folder}/holder
+else
+  { grep -q . ${folder}/holder && cat ${folder}/holder; } 2>/dev/null || echo 'somebody'
+fi`
+
+const settle = async (server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
+  const [who, holding = '', since, script, id] = holder.split('\n')
+  if (who === me && processOf(parseInt(holding)) !== holding) {
+    // Compared again on the node: two runs that find the same dead holder must not both take its place.
+    const now = await capture(server, `
+if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]] && mv ${folder} ${folder}.${mine.id}; then
+  rm -rf ${folder}.${mine.id}
+  ${takeScript({ ...mine, force: false })}
+else
+  echo 'another run took over'
+fi`)
+    if (now === '') return () => release(server, mine.id)
+  }
+  const what = script === undefined ? 'nothing more is known' : `${script} since ${since} (process ${holding.split(' ')[0]})`
+  throw new Locked(
+    `${who} is at work on the cluster: ${what}\n` +
+      'Hint: wait for it to end. If that run is dead, run again with --force-unlock.'
+  )
+}
+
+const release = async (server: Host, id: string): Promise<void> => {
+  await capture(server, `if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]]; then rm -rf ${folder}; fi`, {
+    signal: new AbortController().signal // also after ctrl-C
+  })
+}
+
+// The number of a dead process may be another's by now; together with the time of its start it is unique.
+const processOf = (pid: number): string => {
+  try {
+    return `${pid} ${readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19]}`
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,218 @@
+import { appendFileSync, mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { styleText } from 'node:util'
+import ora from 'ora'
+import type { Listener, Outcome, Run } from './run.mts'
+import { redact } from '../input/secrets.mts'
+import { plural } from '../base/words.mts'
+
+type Style = Parameters<typeof styleText>[0]
+type Mode = Run['mode']
+
+/** How a report is drawn: with colour or without; every fact that holds, those with evidence, or only their number. */
+export type Look = { colour: boolean; verbose: boolean; evidence?: boolean }
+
+/** What was found and done on each host (and "cluster") by one script, in the order in which it happened. */
+export type Section = {
+  id: string
+  title: string
+  mode: Mode
+  seconds: number
+  hosts: Map<string, Outcome[]>
+}
+
+/** How many outcomes of each kind. */
+export type Counts = { ok: number; change: number; unknown: number; failed: number }
+
+const signs: Record<Outcome['result'], [string, Style]> = {
+  ok: ['✓', 'green'],
+  changed: ['~', 'yellow'],
+  pending: ['~', 'yellow'],
+  unknown: ['?', 'cyan'],
+  failed: ['✗', 'red']
+}
+
+const paint = (style: Style, text: string, { colour }: Pick<Look, 'colour'>): string =>
+  colour ? styleText(style, text, { validateStream: false }) : text
+
+/** Counts outcomes; changed and pending are both changes. */
+export const count = (outcomes: Iterable<Outcome>): Counts => {
+  const counts = { ok: 0, change: 0, unknown: 0, failed: 0 }
+  for (const { result } of outcomes) {
+    counts[result === 'changed' || result === 'pending' ? 'change' : result]++
+  }
+  return counts
+}
+
+/** The title line of a script: number, title, and on the right what is about to happen. */
+export const renderTitle = ({ id, title }: Pick<Section, 'id' | 'title'>, right: string, look: Look): string => {
+  const left = `${id}  ${title}`
+  const gap = ' '.repeat(Math.max(2, 80 - left.length - right.length))
+  return `${paint('bold', left, look)}${gap}${paint('dim', right, look)}`
+}
+
+/** The block of one host: its name once, then a line a step with what differed, and how many others hold. */
+export const renderBlock = (host: string, outcomes: Outcome[], look: Look): string[] => {
+  const shown = outcomes.filter((outcome) => isShown(outcome, look))
+  const hidden = outcomes.length - shown.length
+  const width = Math.min(44, Math.max(...shown.map(({ step }) => step.length), 0))
+  const lines = shown.flatMap((outcome) => outcomeLines(outcome, width, look))
+  if (hidden > 0) lines.push(paint('dim', `✓ ${hidden} ${shown.length > 0 ? 'more ' : ''}hold${hidden === 1 ? 's' : ''}`, look))
+  return lines.map((line, index) => `${(index === 0 ? host : '').padEnd(16)}${line}`)
+}
+
+const isShown = ({ result, evidence }: Outcome, { verbose, evidence: shown }: Look): boolean =>
+  verbose || result !== 'ok' || (shown === true && evidence !== undefined)
+
+const wordsOf = ({ result, words = '', evidence = '', hint }: Outcome): string[] => [
+  ...(result === 'ok' ? evidence : words).split('\n'),
+  ...(hint === undefined ? [] : [`Hint: ${hint}`])
+]
+
+const outcomeLines = (outcome: Outcome, width: number, look: Look): string[] => {
+  const { step, result } = outcome
+  const [sign, style] = signs[result]
+  const [first = '', ...rest] = wordsOf(outcome)
+  const name = first === '' ? step : step.padEnd(width)
+  const head = `${paint(style, sign, look)} ${name}${first === '' ? '' : `  ${paint('dim', first, look)}`}`
+  const indent = ' '.repeat(result === 'failed' ? 2 : width + 4)
+  return [head, ...rest.map((line) => `${indent}${paint(result === 'failed' ? 'red' : 'dim', line, look)}`)]
+}
+
+/** The table of counts, a row a host, with its heading. */
+export const renderTable = (section: Section, look: Look): string[] => {
+  const between = section.mode === 'validate' ? [] : [section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN']
+  const heading = ['HOST', 'OK', ...between, 'FAILED']
+  const rows = [...section.hosts].toSorted(([a], [b]) => a.localeCompare(b)).map(([host, outcomes]) => {
+    const { ok, change, unknown, failed } = count(outcomes)
+    return [host, ok, ...(between.length > 0 ? [change, unknown] : []), failed].map(String)
+  })
+  const line = (cells: string[]): string =>
+    cells.map((cell, column) => (column === 0 ? cell.padEnd(16) : cell.padStart(heading[column]!.length + 2))).join('')
+  return [paint('dim', line(heading), look), ...rows.map(line)]
+}
+
+/** "2 changes, 1 unknown, 1 host failed": the counts in words; of a validation "210 checks hold, 1 fails". */
+export const renderCounts = (sections: Section[]): string => {
+  const all = sections.flatMap(({ hosts }) => [...hosts.values()].flat())
+  const { ok, change, unknown, failed: fails } = count(all)
+  if (sections.some(({ mode }) => mode === 'validate')) {
+    return `${plural(ok, 'check')} hold${ok === 1 ? 's' : ''}, ${fails === 0 ? 'none fails' : `${fails} fail${fails === 1 ? 's' : ''}`}`
+  }
+  const failed = new Set(sections.flatMap(({ hosts }) =>
+    [...hosts].filter(([, outcomes]) => count(outcomes).failed > 0).map(([host]) => host)
+  )).size
+  return [
+    plural(change, 'change'),
+    unknown > 0 ? `${unknown} unknown` : '',
+    failed > 0 ? `${plural(failed, 'host')} failed` : ''
+  ].filter(Boolean).join(', ')
+}
+
+/** "4.2 s", "2 min 5 s". */
+export const duration = (seconds: number): string =>
+  seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(Math.round(seconds) / 60)} min ${Math.round(seconds) % 60} s`
+
+export type Report = Listener & {
+  sections: Section[]
+  /** The file that holds everything, secrets struck out. */
+  logFile: string
+  /** A line for the operator. */
+  say: (line: string) => void
+  /** Opens the section of a script; outcomes belong to it until the next one. */
+  open: (script: { id: string; title: string }, mode: Mode, hosts: number) => void
+  /** Closes the section: shows its table. */
+  close: () => void
+}
+
+/**
+ * The report of a run. On a terminal: a live line on stderr, and a host's block once it has something to say; elsewhere
+ * a line an event, with the time and the host. With `json` the text goes to stderr, for stdout is the result's.
+ */
+export const createReport = (name: string, { json, verbose }: { json: boolean; verbose: boolean }): Report => {
+  const text = json ? process.stderr : process.stdout
+  // ora counts lines by the width, and a terminal without one would keep it counting.
+  const live = text.isTTY === true && process.stderr.isTTY === true && process.stderr.columns > 0
+  const look: Look = { colour: text.isTTY === true && !process.env['NO_COLOR'], verbose }
+  const folder = join(homedir(), '.keybuzz', 'logs')
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const logFile = join(folder, `${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}_${name}.log`)
+  const log = (line: string): void => appendFileSync(logFile, `${now()} ${redact(line)}\n`, { mode: 0o600 })
+
+  const spinner = ora({ stream: process.stderr, isEnabled: live, discardStdin: false })
+  const write = (line: string): void => {
+    if (live && spinner.isSpinning) spinner.clear()
+    text.write(`${redact(line)}\n`)
+  }
+  const say = (line: string): void => {
+    log(line)
+    write(line)
+  }
+
+  const sections: Section[] = []
+  const busy = new Map<string, string>()
+  let told = new Map<string, number>()
+  let started = 0
+  const section = (): Section => sections.at(-1)!
+  const progress = (): void => {
+    if (!live) return
+    const [host, doing] = [...busy].at(-1) ?? []
+    if (host === undefined) return void spinner.stop()
+    const others = busy.size > 1 ? `  (and ${plural(busy.size - 1, 'more host')})` : ''
+    spinner.text = redact(`${section().id}  ${host}: ${doing}${others}`).slice(0, (process.stderr.columns ?? 80) - 3)
+    if (!spinner.isSpinning) spinner.start()
+  }
+
+  return {
+    sections,
+    logFile,
+    say,
+    note: (line) => {
+      log(line)
+      process.stderr.write(`${redact(line)}\n`)
+    },
+    open: ({ id, title }, mode, hosts) => {
+      sections.push({ id, title, mode, seconds: 0, hosts: new Map() })
+      look.evidence = mode === 'validate'
+      told = new Map()
+      started = performance.now()
+      log(`${id} ${title} (${mode})`)
+      write(renderTitle({ id, title }, `${mode} · ${plural(hosts, 'host')}`, look))
+    },
+    begins: (target, doing) => {
+      busy.set(target, doing)
+      log(`${target}: ... ${doing}`)
+      progress()
+    },
+    outcome: (target, outcome) => {
+      const { hosts } = section()
+      if (!hosts.has(target)) hosts.set(target, [])
+      hosts.get(target)!.push(outcome)
+      const [sign] = signs[outcome.result]
+      const words = wordsOf(outcome).filter(Boolean).join(' | ')
+      const line = `${target.padEnd(15)} ${sign} ${outcome.step}${words ? `: ${words}` : ''}`
+      log(line)
+      if (!text.isTTY && isShown(outcome, look)) write(`${now()} ${line}`)
+    },
+    ends: (target) => {
+      busy.delete(target)
+      const outcomes = section().hosts.get(target) ?? []
+      const fresh = outcomes.slice(told.get(target) ?? 0)
+      if (text.isTTY && fresh.some((outcome) => isShown(outcome, look))) {
+        told.set(target, outcomes.length)
+        for (const line of renderBlock(target, fresh, look)) write(line)
+      }
+      progress()
+    },
+    close: () => {
+      spinner.stop()
+      busy.clear()
+      const done = section()
+      done.seconds = (performance.now() - started) / 1000
+      if (done.hosts.size > 0) for (const line of renderTable(done, look)) write(line)
+    }
+  }
+}
+
+const now = (): string => `${new Date().toISOString().slice(0, 19)}Z`

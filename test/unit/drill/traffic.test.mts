@@ -1,0 +1,160 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
+import { createServer, type Server } from 'node:https'
+import type { AddressInfo, Server as NetServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { apiTarget, httpTargets, startProbes, type Target } from '../../../lib/drill/traffic.mts'
+import { defaultSettings } from '../../../lib/input/settings.mts'
+
+const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds))
+const target = (ask: () => Promise<string>, name = 'the API', kind: Target['kind'] = 'api'): Target => ({ name, kind, ask })
+
+test('requests are sent at a fixed rate, whether the ones before were answered or not', async () => {
+  const probes = startProbes([target(async () => (await sleep(400), ''))], 40)
+  await sleep(1000)
+  probes.stop()
+  await probes.settle()
+  const samples = probes.samples('api')
+  assert.ok(samples.length > 10 && samples.length <= 26, `${samples.length} requests`)
+  for (const { sent, ended } of samples) assert.ok(ended - sent >= 390)
+})
+
+test('no more than 25 requests to a target are under way', async () => {
+  let open = 0
+  const probes = startProbes([target(() => (open++, new Promise(() => {})))], 5)
+  await sleep(400)
+  probes.stop()
+  assert.is(open, 25)
+})
+
+test('a computer that is busy leaves requests out, and does not send them all at once afterwards', async () => {
+  const sent: number[] = []
+  const probes = startProbes([target(async () => (sent.push(performance.now()), ''))], 20)
+  await sleep(50)
+  const end = performance.now() + 300
+  while (performance.now() < end);
+  await sleep(50)
+  probes.stop()
+  assert.ok(sent.length < 12, `${sent.length} requests`)
+})
+
+test('what does not answer well is told, by target', async () => {
+  let why = ''
+  const probes = startProbes([
+    target(async () => why),
+    target(async () => '', 'HTTP through 10.0.0.5', 'http'),
+    target(() => new Promise(() => {}), 'HTTP through 10.0.0.6', 'http')
+  ], 100)
+  await sleep(1250)
+  const troubles = probes.troubles(5)
+  assert.is(troubles.length, 1)
+  assert.match(troubles[0]!, /^HTTP through 10.0.0.6: (\d) of the last \1 requests failed \(no answer within 1000 ms\)$/)
+  assert.equal(probes.silent(5), ['HTTP through 10.0.0.6'])
+  why = 'connection refused'
+  await sleep(150)
+  probes.stop()
+  assert.match(probes.troubles(0.4)[0]!, /^the API: [12] of the last [345] requests failed \(connection refused\)$/)
+  assert.is(probes.samples('http').length, probes.samples('api').length)
+  await sleep(300)
+  assert.equal(probes.silent(0.2), ['the API', 'HTTP through 10.0.0.5', 'HTTP through 10.0.0.6'])
+})
+
+const folder = mkdtempSync(join(tmpdir(), 'keybuzz-probes-'))
+test.after(() => rmSync(folder, { recursive: true }))
+const read = (name: string): Buffer => readFileSync(join(folder, name))
+const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' })
+const certificate = (name: string, extension: string): void => {
+  openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`)
+  writeFileSync(join(folder, `${name}.ext`), extension)
+  openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-out', `${name}.crt`, '-days', '2', '-extfile', `${name}.ext`)
+}
+openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=ca')
+certificate('server', 'subjectAltName=IP:127.0.0.1')
+certificate('admin', '')
+certificate('stranger', 'subjectAltName=IP:127.0.0.1')
+
+const listen = async (server: NetServer): Promise<number> => {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return (server.address() as AddressInfo).port
+}
+const settingsFor = (port: number) => {
+  const settings = defaultSettings()
+  return { ...settings, load_balancers: { ...settings.load_balancers, api: { address: '127.0.0.1', port, names: [] }, http: ['127.0.0.1'] } }
+}
+const base64 = (name: string): string => read(name).toString('base64')
+const config = JSON.stringify({
+  clusters: [{ cluster: { 'certificate-authority-data': base64('ca.crt') } }],
+  users: [{ user: { 'client-certificate-data': base64('admin.crt'), 'client-key-data': base64('admin.key') } }]
+})
+const asked: string[][] = []
+const apiOn = (port: number): Promise<Target> =>
+  apiTarget(settingsFor(port), async (args) => (asked.push(args), config))
+
+let answer = 200
+let connections = 0
+const paths: string[] = []
+const api: Server = createServer(
+  { cert: read('server.crt'), key: read('server.key'), ca: read('ca.crt'), requestCert: true, rejectUnauthorized: true },
+  (request, response) => {
+    paths.push(`${request.method} ${request.url}`)
+    if (answer > 0) response.writeHead(answer).end('{}')
+  }
+).on('secureConnection', () => connections++)
+const apiPort = await listen(api)
+test.after(() => { api.closeAllConnections(); api.close() })
+
+test('the API is asked with the certificate of the kubeconfig, over a connection of its own each time', async () => {
+  const probe = await apiOn(apiPort)
+  assert.equal(asked.at(-1), ['config', 'view', '--raw', '--flatten', '--minify', '-o', 'json'])
+  for (let times = 0; times < 3; times++) assert.is(await probe.ask(), '')
+  assert.is(connections, 3)
+  assert.equal(new Set(paths), new Set(['GET /api/v1/namespaces/default']))
+})
+
+test('an API that answers otherwise, hangs, or is not there has failed', async () => {
+  const probe = await apiOn(apiPort)
+  answer = 503
+  assert.is(await probe.ask(), 'HTTP 503')
+  answer = 0
+  const began = performance.now()
+  assert.is(await probe.ask(), 'no answer within 2000 ms')
+  assert.ok(performance.now() - began < 3000)
+  answer = 200
+  const closed = createHttpServer()
+  const port = await listen(closed)
+  await new Promise((resolve) => closed.close(resolve))
+  assert.is(await (await apiOn(port)).ask(), 'connection refused')
+})
+
+test('a server that the cluster has not certified is not believed', async () => {
+  openssl('req', '-x509', '-key', 'stranger.key', '-out', 'own.crt', '-days', '2', '-subj', '/CN=x', '-addext', 'subjectAltName=IP:127.0.0.1')
+  const stranger = createServer({ cert: read('own.crt'), key: read('stranger.key') }, (_, response) => response.end('{}'))
+  const port = await listen(stranger)
+  assert.match(await (await apiOn(port)).ask(), /self-signed/)
+  stranger.close()
+})
+
+test('HTTP is asked for the canary by name, at each load balancer', async () => {
+  const seen: string[] = []
+  let status = 200
+  const balancer = createHttpServer((request, response) => {
+    seen.push(`${request.headers.host} ${request.url}`)
+    response.writeHead(status).end('k3s-worker-01')
+  })
+  const port = await listen(balancer)
+  const [probe] = httpTargets(settingsFor(1), 'canary.test', port)
+  assert.is(probe!.name, 'HTTP through 127.0.0.1')
+  assert.is(await probe!.ask(), '')
+  status = 502
+  assert.is(await probe!.ask(), 'HTTP 502')
+  assert.equal(seen, ['canary.test /name', 'canary.test /name'])
+  balancer.close()
+  balancer.closeAllConnections()
+  assert.is(await probe!.ask(), 'connection refused')
+})
+
+test.run()

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inspect, promisify } from 'node:util'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+
+const home = mkdtempSync(join(tmpdir(), 'keybuzz-secrets-'))
+process.env['HOME'] = home
+const { givenSecret, keepSecret, keptSecret, newSecret, redact, Secret } = await import('../../../lib/input/secrets.mts')
+const { tokenStep } = await import('../../../lib/node/k3s.mts')
+
+test('a secret prints as [secret] whichever way it is printed', () => {
+  const secret = new Secret('sesame-1234')
+  assert.is(`${secret}`, '[secret]')
+  assert.is(JSON.stringify({ secret }), '{"secret":"[secret]"}')
+  assert.is(inspect({ secret }), '{ secret: [secret] }')
+  assert.is(secret.reveal(), 'sesame-1234')
+})
+
+test('a secret is struck out of every text, in base64 too', () => {
+  new Secret('open-sesame')
+  const encoded = Buffer.from('open-sesame').toString('base64')
+  assert.is(redact(`token open-sesame, encoded ${encoded}`), 'token [secret], encoded [secret]')
+})
+
+test('what the words of a token step say never holds the token', () => {
+  const { name, check } = tokenStep('/etc/rancher/k3s/token', new Secret('K10abc::server:very-hidden'))
+  assert.not.match(name, /hidden/)
+  assert.not.match((check as string).replaceAll(/== '[^']*'/g, ''), /hidden/)
+})
+
+test('a kept secret is the same the next time, and nobody else can read it', async () => {
+  assert.is(await keptSecret('token'), undefined)
+  const secret = newSecret()
+  assert.match(secret.reveal(), /^[0-9a-f]{64}$/)
+  await keepSecret('token', secret)
+  assert.is((await keptSecret('token'))!.reveal(), secret.reveal())
+  assert.is(statSync(join(home, '.keybuzz/secrets/token')).mode & 0o777, 0o600)
+  assert.is(statSync(join(home, '.keybuzz/secrets')).mode & 0o777, 0o700)
+  assert.is(readFileSync(join(home, '.keybuzz/secrets/token'), 'utf8'), `${secret.reveal()}\n`)
+})
+
+test('a secret that is kept twice at once is kept', async () => {
+  const secret = newSecret()
+  await Promise.all([1, 2, 3, 4].map(() => keepSecret('twice', secret)))
+  assert.is((await keptSecret('twice'))!.reveal(), secret.reveal())
+})
+
+test('a given secret comes from the file first, then from the environment', async () => {
+  const file = join(home, 'given')
+  writeFileSync(file, 'from-file\n')
+  process.env['KEYBUZZ_TEST_TOKEN'] = 'from-environment'
+  const options = { flag: '--token-file', variable: 'KEYBUZZ_TEST_TOKEN' }
+  assert.is((await givenSecret('token', { ...options, file })).reveal(), 'from-file')
+  assert.is((await givenSecret('token', options)).reveal(), 'from-environment')
+})
+
+const ask = async (options: object): Promise<string> => {
+  const script = `const { givenSecret } = await import('${join(import.meta.dirname, '../../../lib/input/secrets.mts')}')
+await givenSecret('server token', ${JSON.stringify(options)}).catch((error) => console.log(error.message))`
+  const child = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+  child.child.stdin?.end()
+  return (await child).stdout.trim()
+}
+
+test('without a terminal the message says which variable to set', async () => {
+  assert.is(
+    await ask({ flag: '--token-file', variable: 'KEYBUZZ_NO_TOKEN' }),
+    'KEYBUZZ_NO_TOKEN is not set: expected the server token. Set KEYBUZZ_NO_TOKEN, or name a file that holds it with --token-file.'
+  )
+})
+
+test('a file that cannot be read, or is empty, is named', async () => {
+  const file = join(home, 'empty')
+  writeFileSync(file, '\n')
+  assert.is(
+    await ask({ flag: '--token-file', variable: 'X', file }),
+    `${file} is empty: expected the server token. Write it there, or leave --token-file out.`
+  )
+  assert.match(await ask({ flag: '--token-file', variable: 'X', file: '/nowhere/token' }), /^\/nowhere\/token .*ENOENT.* Mend --token-file\.$/)
+})
+
+test.run()

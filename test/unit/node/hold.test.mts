@@ -1,0 +1,93 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Host } from '../../../lib/input/inventory.mts'
+import { useFakeSsh } from '../../support/fake-ssh.mts'
+
+const folder = useFakeSsh()
+const { whileHeld } = await import('../../../lib/node/hold.mts')
+
+const host: Host = {
+  name: 'a', address: '192.0.2.1', publicAddress: '', user: 'root', fqdn: '', role: 'agent', stack: 'k3s-node', pool: 'general', line: 2
+}
+let files = 0
+const newFault = () => {
+  const file = join(folder, `fault-${files++}`)
+  return { file, fault: { begin: `touch ${file}`, mend: `rm -f ${file}` } }
+}
+const signal = new AbortController().signal
+
+const until = async (holds: () => boolean): Promise<void> => {
+  for (const end = Date.now() + 10_000; !holds();) {
+    if (Date.now() > end) throw new Error('not within 10 s')
+    await sleep(20)
+  }
+}
+
+const failure = async (promise: Promise<unknown>): Promise<Error> => {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('it did not fail')
+}
+
+test('the node is in the state while it is used, and mended when that returns', async () => {
+  const { file, fault } = newFault()
+  const value = await whileHeld(host, fault, { seconds: 30, signal }, async () => {
+    await until(() => existsSync(file))
+    return 'seen'
+  })
+  assert.is(value, 'seen')
+  assert.not(existsSync(file))
+})
+
+test('it is mended where the use fails, and that is told', async () => {
+  const { file, fault } = newFault()
+  const error = await failure(whileHeld(host, fault, { seconds: 30, signal }, async () => {
+    await until(() => existsSync(file))
+    throw new Error('no answer')
+  }))
+  assert.is(error.message, 'no answer')
+  assert.not(existsSync(file))
+})
+
+test('it is mended where the run is interrupted', async () => {
+  const { file, fault } = newFault()
+  const interrupt = new AbortController()
+  const held = whileHeld(host, fault, { seconds: 30, signal: interrupt.signal }, () => new Promise(() => {}))
+  await until(() => existsSync(file))
+  interrupt.abort()
+  assert.is((await failure(held)).name, 'AbortError')
+  assert.not(existsSync(file))
+})
+
+test('a state that cannot begin, and one that lasts too long', async () => {
+  const never = () => new Promise(() => {})
+  const { fault } = newFault()
+  const odd = await failure(whileHeld(host, { ...fault, begin: 'echo nothing listens >&2; false' }, { seconds: 30, signal }, never))
+  assert.is(odd.message, 'nothing listens\nexit 1')
+  const long = newFault()
+  assert.is((await failure(whileHeld(host, long.fault, { seconds: 1, signal }, never))).message, 'it was mended after 1 s\nexit 1')
+  assert.not(existsSync(long.file))
+})
+
+test('the node mends itself where the bastion is killed', async () => {
+  const { file, fault } = newFault()
+  const script = join(folder, 'bastion.mts')
+  writeFileSync(script, `import { whileHeld } from '${join(import.meta.dirname, '../../../lib/node/hold.mts')}'
+await whileHeld(${JSON.stringify(host)}, ${JSON.stringify(fault)}, { seconds: 30, signal: new AbortController().signal }, () => new Promise(() => {}))
+`)
+  const bastion = spawn(process.execPath, [script], { stdio: 'ignore' })
+  await until(() => existsSync(file))
+  bastion.kill('SIGKILL')
+  await once(bastion, 'exit')
+  await until(() => !existsSync(file))
+})
+
+test.run()
