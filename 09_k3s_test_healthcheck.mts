@@ -17,7 +17,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { input } from '@inquirer/prompts'
 import { artifacts } from './lib/reach/release.mts'
-import { UsageError } from './lib/base/errors.mts'
+import { isAbort, messageOf, UsageError } from './lib/base/errors.mts'
 import { balancerSteps, compareTarget, ownBalancers } from './lib/ingress/balancers.mts'
 import { explain, parseNode, parsePod, type NodeState, type PodState } from './lib/ingress/causes.mts'
 import { watch } from './lib/ingress/watch.mts'
@@ -26,7 +26,7 @@ import {
 } from './lib/ingress/check.mts'
 import { createHetzner, HetznerError, type LoadBalancer } from './lib/reach/hetzner.mts'
 import { whileHeld, type Fault } from './lib/node/hold.mts'
-import { isAbort, type Run } from './lib/run/run.mts'
+import type { Run } from './lib/run/run.mts'
 import type { Host } from './lib/input/inventory.mts'
 import { contextOf } from './lib/node/k3s.mts'
 import { createKubectl, type Kubectl } from './lib/reach/kubectl.mts'
@@ -134,7 +134,7 @@ const podOf = async (host: Host, kubectl: Kubectl): Promise<PodState | undefined
     return parsePod(await kubectl(['-n', 'nginx-ingress', 'get', 'pods', ...selection, '-o', 'json']))
   } catch (error) {
     if (isAbort(error)) throw error
-    return error instanceof Error ? error.message : String(error)
+    return messageOf(error)
   }
 }
 

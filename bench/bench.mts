@@ -12,6 +12,7 @@
 //   npm run bench -- failover    what requests meet when a node dies, on the cluster that is there, or a new one; writes
 //                                nothing
 
+import { messageOf } from '../lib/base/errors.mts'
 import { engine as reachEngine } from '../test/lab/engine.mts'
 import { images } from '../test/lab/images.mts'
 import { createProgress } from '../test/lab/progress.mts'
@@ -56,7 +57,7 @@ try {
   }
   if (parts.every(measures)) await save(results)
 } catch (error) {
-  const words = error instanceof Error ? error.message : String(error)
+  const words = messageOf(error)
   console.error(signal.aborted ? 'Interrupted. Nothing was written.' : words)
   process.exitCode = signal.aborted ? 130 : 1
 }

@@ -56,3 +56,12 @@ export class UsageError extends Error {
     this.faults = faults
   }
 }
+
+/** The message of an error, or whatever else was thrown as text. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** True where the run was interrupted, as opposed to something having failed. */
+export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError'
+
+/** True where a file or folder is not there (ENOENT). */
+export const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'

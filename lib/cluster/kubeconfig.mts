@@ -2,6 +2,7 @@ import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { connect } from 'node:tls'
 import { parse, stringify } from 'yaml'
+import { isMissing, messageOf } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { apiUrl, contextOf } from '../node/k3s.mts'
@@ -15,7 +16,7 @@ export const apiFault = async (kubectl: Kubectl): Promise<string> => {
     await kubectl(['get', '--raw', '/readyz'])
     return ''
   } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    return messageOf(error)
   }
 }
 
@@ -85,7 +86,7 @@ const readKubeconfig = async (): Promise<Kubeconfig | undefined> => {
   try {
     return (parse(await readFile(kubeconfig, 'utf8')) ?? {}) as Kubeconfig
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (isMissing(error)) return undefined
     throw error
   }
 }

@@ -1,4 +1,5 @@
 import pMap from 'p-map'
+import { messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 
@@ -31,7 +32,7 @@ const askPods = async (
     const peer = peers.find(({ node }) => node === name)
     if (!peer) return [name, 'its netcheck pod is not ready']
     const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers, index)])
-      .catch((error: unknown) => `its pod could not be asked: ${error instanceof Error ? error.message : String(error)}`)
+      .catch((error: unknown) => `its pod could not be asked: ${messageOf(error)}`)
     return [name, said.trim()]
   }, { concurrency: atOnce })
   return new Map(answers)

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '../base/errors.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 
 type Trial = { kubectl: Kubectl; signal: AbortSignal; manifest: string }
@@ -36,7 +37,7 @@ export const withObjects = async <Result,>({ kubectl, manifest, signal }: Trial,
 export const until = async (seconds: number, signal: AbortSignal, ask: () => Promise<string>): Promise<string> => {
   const end = Date.now() + seconds * 1000
   for (;;) {
-    const words = await ask().catch((error: unknown) => (error instanceof Error ? error.message : String(error)))
+    const words = await ask().catch(messageOf)
     if (words === '' || Date.now() >= end) return words
     await sleep(500, undefined, { signal })
   }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '../base/errors.mts'
 import type { Away } from './cluster.mts'
 import { DEADLINE, type Cut } from './cuts.mts'
 import { tally, type Tally } from './outage.mts'
@@ -85,8 +86,8 @@ export const takeAway = async (world: World, { what, cut, hold }: Event): Promis
   const back = performance.now()
   if (signal.aborted) note(`Interrupted: ${target} is given back first. ${interrupting(cut)}`)
   const well = await giveBack(world, cut, last).catch((error: unknown) => {
-    const first = broken === undefined || signal.aborted ? '' : `${wordsOf(broken)}\n`
-    throw new Error(`${first}${wordsOf(error)}`, { cause: error })
+    const first = broken === undefined || signal.aborted ? '' : `${messageOf(broken)}\n`
+    throw new Error(`${first}${messageOf(error)}`, { cause: error })
   })
   if (broken !== undefined) throw broken
   const to = performance.now()
@@ -120,7 +121,7 @@ const giveBack = async (world: World, cut: Cut, lease: string): Promise<number> 
       await cut.undo(signal)
       undone = true
     } catch (error) {
-      const words = wordsOf(error)
+      const words = messageOf(error)
       if (performance.now() > end) throw new Error(notGivenBack(cut, words, world), { cause: error })
       if (words !== told) world.note(`${host.name} could not be given back yet: ${words}`)
       told = words
@@ -130,7 +131,7 @@ const giveBack = async (world: World, cut: Cut, lease: string): Promise<number> 
   try {
     return await untilSound(world, { within: (end - performance.now()) / 1000, signal, away: { host, lease } })
   } catch (error) {
-    throw new Error(notWell(cut, wordsOf(error), world), { cause: error })
+    throw new Error(notWell(cut, messageOf(error), world), { cause: error })
   }
 }
 
@@ -150,5 +151,3 @@ ${indented(`${login} systemctl status ${unit}\n${login} journalctl -u ${unit} -e
 }
 
 const indented = (text: string): string => text.replaceAll(/^/gm, '  ')
-
-const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

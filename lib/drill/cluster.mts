@@ -1,3 +1,4 @@
+import { messageOf } from '../base/errors.mts'
 import { etcd } from './cuts.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
@@ -141,7 +142,7 @@ const said = async (ask: () => Promise<string[]>): Promise<string[]> => {
   try {
     return await ask()
   } catch (error) {
-    return [error instanceof Error ? error.message : String(error)]
+    return [messageOf(error)]
   }
 }
 

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isAbort, messageOf } from '../base/errors.mts'
 import { takeAway, untilSound, type DrillRow, type World } from './away.mts'
 import { clusterFaults, leaseOf, withPods } from './cluster.mts'
 import { isolateLeader, killIngress, killLeader, loseLeader, loseWorker, type Place } from './events.mts'
 import { clean, type Power } from './cuts.mts'
-import { isAbort, type Run } from '../run/run.mts'
+import type { Run } from '../run/run.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import { apiTarget, httpTargets, startProbes } from './traffic.mts'
 
@@ -66,7 +67,7 @@ export const drill = async (run: Run, { kubectl, canaryHost, power }: Means): Pr
     return rows
   } catch (error) {
     const first = broken ?? error // where the API is away, its pods cannot be removed either
-    const words = first instanceof Error ? first.message : String(first)
+    const words = messageOf(first)
     if (!signal.aborted) throw new DrillFailed(words, rows, first)
     if (!isAbort(first)) note(words) // an interruption is told in few words, and this must not be lost
     throw error

@@ -4,7 +4,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { password } from '@inquirer/prompts'
-import { UsageError } from '../base/errors.mts'
+import { isMissing, UsageError } from '../base/errors.mts'
 
 const known = new Set<string>()
 
@@ -40,7 +40,6 @@ export const redact = (text: string): string => {
 }
 
 const folder = join(homedir(), '.keybuzz', 'secrets')
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
 
 /**
  * A secret that somebody else has made: from the file that a flag names, else the environment variable, else a masked

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { type Fault, UsageError } from '../base/errors.mts'
+import { type Fault, isMissing, UsageError } from '../base/errors.mts'
 
 /** A text file as it was, without its byte order mark and with plain line ends. */
 export type Text = { lines: string[]; bom: boolean; crlf: boolean }
@@ -7,8 +7,8 @@ export type Text = { lines: string[]; bom: boolean; crlf: boolean }
 const SAVE = 'Save it as UTF-8 without a byte order mark.'
 
 const unreadable = (error: unknown): Pick<Fault, 'expected' | 'remedy'> => {
+  if (isMissing(error)) return { expected: 'a file that exists', remedy: 'Correct the path.' }
   const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
-  if (code === 'ENOENT') return { expected: 'a file that exists', remedy: 'Correct the path.' }
   if (code === 'EISDIR') return { expected: 'a file, not a folder', remedy: 'Name the file inside it.' }
   return { expected: `a readable file (${code})`, remedy: 'Make it readable for the user who runs this.' }
 }

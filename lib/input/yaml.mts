@@ -1,7 +1,7 @@
 import {
   isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError, type YAMLWarning
 } from 'yaml'
-import { type Fault, UsageError } from '../base/errors.mts'
+import { type Fault, messageOf, UsageError } from '../base/errors.mts'
 import { readText } from './text.mts'
 
 export type Path = (string | number)[]
@@ -61,7 +61,7 @@ export const readYaml = async (file: string): Promise<Yaml> => {
       return doc.toJS()
     } catch (error) {
       // Aliases are only followed here: to no anchor, or so many that they would fill the memory.
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = messageOf(error)
       const line = lines.findIndex((text) => /(^|[\s[{,:-])\*\S/.test(text)) + 1
       throw new UsageError([{
         file, ...(line > 0 ? { line, value: lines[line - 1]?.trim() ?? '' } : {}), what: 'alias',

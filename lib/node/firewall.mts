@@ -1,5 +1,5 @@
+import { isAbort, messageOf } from '../base/errors.mts'
 import { addCommand, declared, deleteCommand, difference, parseState, type Difference } from './firewall-rules.mts'
-import { isAbort } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { capture, lastWords, run } from '../reach/ssh.mts'
@@ -151,7 +151,7 @@ const confirm = async (host: Host): Promise<string | undefined> => {
       return result.exitCode === 0 ? undefined : lastWords(result)
     } catch (error) {
       if (isAbort(error)) throw error
-      problem = error instanceof Error ? error.message : String(error)
+      problem = messageOf(error)
     }
   }
   return problem

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { isAbort } from '../run/run.mts'
+import { isAbort, messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { capture } from '../reach/ssh.mts'
@@ -125,7 +125,7 @@ export const portMatrix = async (hosts: Host[], settings: Settings): Promise<Map
         await work(host)
       } catch (error) {
         if (isAbort(error)) throw error
-        faults.get(host.name)?.add(`${what}: ${error instanceof Error ? error.message : String(error)}`)
+        faults.get(host.name)?.add(`${what}: ${messageOf(error)}`)
       }
     }))
   }

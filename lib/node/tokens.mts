@@ -1,5 +1,5 @@
-import { UsageError } from '../base/errors.mts'
-import { isAbort, type Run } from '../run/run.mts'
+import { isAbort, UsageError } from '../base/errors.mts'
+import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { givenSecret, keepSecret, keptSecret, newSecret, Secret } from '../input/secrets.mts'
 import type { Settings } from '../input/settings.mts'

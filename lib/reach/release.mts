@@ -6,7 +6,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { $ } from 'zx'
 import { download, HttpError, partOf, sweep } from './download.mts'
-import { type Fault, UsageError } from '../base/errors.mts'
+import { type Fault, isMissing, messageOf, UsageError } from '../base/errors.mts'
 import type { Settings } from '../input/settings.mts'
 
 /** A file of a release on the bastion, and the SHA-256 (hex) that it was found to have. */
@@ -42,8 +42,6 @@ const namesFor = (arch: string): Names => ({
 const defaultCache = join(homedir(), '.keybuzz', 'cache')
 
 const WANTED = ['k3s', 'images'] as const
-
-const isMissing = (error: unknown) => error instanceof Error && 'code' in error && error.code === 'ENOENT'
 
 const exists = async (file: string): Promise<boolean> => {
   try {
@@ -183,8 +181,7 @@ const explain = (error: unknown, version: string, url: string): Error => {
       remedy: 'Correct k3s.version, or k3s.release_url.'
     }])
   }
-  const message = error instanceof Error ? error.message : String(error)
-  return new Error(`${message}. Run it again, or put the files of K3s ${version} into a folder and name it with `
+  return new Error(`${messageOf(error)}. Run it again, or put the files of K3s ${version} into a folder and name it with `
     + '--artifacts.', { cause: error })
 }
 

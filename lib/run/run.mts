@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pMap from 'p-map'
+import { isAbort, messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { ApiAway } from '../reach/kubectl.mts'
 import type { Settings } from '../input/settings.mts'
@@ -285,8 +286,3 @@ const failedOutcome = (step: Step, finding: Found): Outcome => ({
 })
 
 const failure = (error: unknown): { result: 'failed'; words: string } => ({ result: 'failed', words: messageOf(error) })
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-/** True where the run was interrupted, as opposed to something having failed. */
-export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError'

@@ -5,8 +5,8 @@ import pMap from 'p-map'
 import { stringify } from 'yaml'
 import { $ } from 'zx'
 import { readNode } from './bundle-node.mts'
-import { UsageError } from '../base/errors.mts'
-import { isAbort, type Run } from '../run/run.mts'
+import { isAbort, messageOf, UsageError } from '../base/errors.mts'
+import type { Run } from '../run/run.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import { scrubber } from './scrub.mts'
 import { runningTokens } from '../node/tokens.mts'
@@ -66,7 +66,7 @@ const begin = async (file: string): Promise<string> => {
   if (await stat(file).then((found) => found.isDirectory(), () => false)) throw refuse('a file, not a folder', 'Name a file in it.')
   const part = join(dirname(file), `.${basename(file)}.${process.pid}`)
   const handle = await open(part, 'w', 0o600).catch((error: unknown) => {
-    throw refuse(`a file that can be written (${messageOf(error)})`, 'Name another one.')
+    throw refuse(`a file that can be written (${inOneLine(error)})`, 'Name another one.')
   })
   await handle.close()
   return part
@@ -74,8 +74,8 @@ const begin = async (file: string): Promise<string> => {
 
 type Put = (path: string, text: string) => Promise<void>
 
-const messageOf = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, '; ').slice(0, 500)
+const inOneLine = (error: unknown): string =>
+  messageOf(error).trim().replaceAll(/\s*\n\s*/g, '; ').slice(0, 500)
 
 // Runs what collects one thing; what goes wrong with it is told and costs the others nothing.
 const tried = async (what: string, collect: () => Promise<string[] | void>): Promise<string[]> => {
@@ -83,7 +83,7 @@ const tried = async (what: string, collect: () => Promise<string[] | void>): Pro
     return (await collect()) ?? []
   } catch (error) {
     if (isAbort(error)) throw error
-    return [`${what}: ${messageOf(error)}`]
+    return [`${what}: ${inOneLine(error)}`]
   }
 }
 

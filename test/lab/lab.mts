@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
+import { messageOf } from '../../lib/base/errors.mts'
 import { mend } from './boot.mts'
 import { bastion, machine } from './containers.mts'
 import { down } from './down.mts'
@@ -65,7 +66,7 @@ if (!command || values.help) {
   try {
     process.exitCode = await command(process.argv.slice(3))
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.stderr.write(`${messageOf(error)}\n`)
     process.exitCode = 1
   }
 }

@@ -1,3 +1,4 @@
+import { messageOf } from '../../lib/base/errors.mts'
 import type { Engine } from './engine.mts'
 import { label } from './place.mts'
 import type { Progress } from './progress.mts'
@@ -24,7 +25,7 @@ const ensure = async ({ container: { dockerode: docker } }: Engine, network: Net
     IPAM: { Config: [{ Subnet: network.subnet, Gateway: network.gateway }] },
     Options: { 'com.docker.network.driver.mtu': String(network.mtu) }
   }).catch((error: unknown) => {
-    const words = error instanceof Error ? error.message : String(error)
+    const words = messageOf(error)
     throw new Error(
       `The network ${network.name} (${network.subnet}) cannot be made: ${words}. Where "Pool overlaps" is said,` +
         ' another Docker network or a route of this machine has these addresses: `docker network ls`, `ip route`.'

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // npm start: the lab, and the cluster in it. A second time it converges and changes nothing.
+import { messageOf } from '../../lib/base/errors.mts'
 import { bastion } from './containers.mts'
 import { attach } from './exec.mts'
 import { createProgress } from './progress.mts'
@@ -27,6 +28,6 @@ try {
   if (took) process.stderr.write(`${took}\n`)
   process.stderr.write(lookAround)
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.stderr.write(`${messageOf(error)}\n`)
   process.exitCode = 1
 }

@@ -1,3 +1,4 @@
+import { messageOf } from '../../lib/base/errors.mts'
 import { boot, type Found, type Parts } from './boot.mts'
 import { bastion, machines, nodes, type Machine } from './containers.mts'
 import { engine as reachEngine, type Engine } from './engine.mts'
@@ -45,7 +46,7 @@ export const bootAll = async (
         found.set(machine.name, await boot(machine, parts))
         say(`${found.size} of ${some.length} up`)
       } catch (error) {
-        failures.push(`${machine.name}: ${error instanceof Error ? error.message : String(error)}`)
+        failures.push(`${machine.name}: ${messageOf(error)}`)
       }
     })
   )
