@@ -15,6 +15,7 @@
 // Example: ./09_k3s_05_ingress_daemonset.mts --plan
 
 import { connect } from 'node:net'
+import { milliseconds } from './lib/base/words.mts'
 import { artifacts } from './lib/reach/release.mts'
 import { certificateStep, readPair } from './lib/cluster/certificate.mts'
 import type { Run } from './lib/run/run.mts'
@@ -175,7 +176,7 @@ const answersTheCheck = (host: Host, settings: Settings): Step => ({
   name: "answers the load balancers' health check",
   check: async () => {
     const answer = await checkHealth(host, settings)
-    if (answer.status === 200) return `= 200 in ${answer.milliseconds.toFixed(0)} ms`
+    if (answer.status === 200) return `= 200 in ${milliseconds(answer.milliseconds)} ms`
     const { client_address, health_check: { path } } = settings.ingress
     const proxied = client_address === 'proxy-protocol'
     if ((await checkHealth(host, settings, !proxied)).status === 200) {
@@ -216,7 +217,7 @@ const answersThroughBalancers = (settings: Settings): Step => {
     check: async () => {
       const lines = await Promise.all(http.map(async (address) => {
         const answer = await checkBalancer(address, settings)
-        if (answer.status === 200) return `= ${address} in ${answer.milliseconds.toFixed(0)} ms`
+        if (answer.status === 200) return `= ${address} in ${milliseconds(answer.milliseconds)} ms`
         return `${address}${path}: ${inWords(answer)}`
       }))
       return lines.length > 0 ? lines.join('\n') : '= the settings have none'

@@ -15,6 +15,7 @@
 
 import { writeFile } from 'node:fs/promises'
 import { input } from '@inquirer/prompts'
+import { mebibytes, milliseconds } from './lib/base/words.mts'
 import { prepare } from './09_k3s_01_prepare.mts'
 import { installControlPlane } from './09_k3s_02_install_control_plane.mts'
 import { joinWorkers } from './09_k3s_03_join_workers.mts'
@@ -81,8 +82,6 @@ const neighboursOf = (host: Host, { hosts, stands }: Run): Host[] => {
   return others.slice(at, at + 1)
 }
 
-const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
-
 type States = Map<string, EtcdState>
 
 const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Settings, known: States): Step => ({
@@ -91,7 +90,7 @@ const hasSoundEtcd = (host: Host, { prepare: { etcd_fsync_p99: most } }: Setting
     const state = await readEtcd(host)
     known.set(host.name, state)
     const { size, quota, fsyncP99, leads, leaderChanges } = state
-    const filled = `${megabytes(size)} of ${megabytes(quota)}`
+    const filled = `${mebibytes(size)} of ${mebibytes(quota)}`
     const fsyncs = `99 of 100 fsyncs within ${(fsyncP99 * 1000).toFixed(0)} ms`
     return [
       `= ${leads ? 'leads' : 'follows'}; ${filled}; ${fsyncs}; leader changes seen: ${leaderChanges}`,
@@ -127,7 +126,7 @@ const answersByItself = ({ address }: Host, kubectl: Kubectl): Step => ({
   check: async () => {
     const began = performance.now()
     const answer = await kubectl(['get', '--raw', '/readyz', '--server', `https://${address}:6443`])
-    return answer === 'ok' ? `= ready in ${(performance.now() - began).toFixed(0)} ms` : `/readyz says ${answer}`
+    return answer === 'ok' ? `= ready in ${milliseconds(performance.now() - began)} ms` : `/readyz says ${answer}`
   }
 })
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { duration } from '../lib/base/words.mts'
 import type { Tally } from '../lib/drill/outage.mts'
-import { duration } from '../lib/run/report.mts'
 import { readSettings } from '../lib/input/settings.mts'
 import { kill, start } from '../test/lab/nodes.mts'
 import type { Progress } from '../test/lab/progress.mts'

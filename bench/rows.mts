@@ -1,5 +1,5 @@
+import { duration } from '../lib/base/words.mts'
 import type { Tally } from '../lib/drill/outage.mts'
-import { duration } from '../lib/run/report.mts'
 import type { FailoverResults, Loss } from './failover.mts'
 import type { LabResults } from './lab-runs.mts'
 import { median } from './numbers.mts'

@@ -6,3 +6,22 @@ export const plural = (count: number, noun: string): string => `${count} ${noun}
 /** The candidate that the word was probably meant to be, or undefined if none is near (a third of its letters). */
 export const closest = (word: string, candidates: string[]): string | undefined =>
   closestMatch(word, candidates, { maxDistance: Math.max(1, Math.ceil(word.length / 3)) })
+
+/** Seconds that something took: `4.2 s`, `2 min 5 s`. */
+export const duration = (seconds: number): string =>
+  seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(Math.round(seconds) / 60)} min ${Math.round(seconds) % 60} s`
+
+/** Seconds since something happened, in full units: `12 s`, `4 min`, `2 h`. */
+export const age = (seconds: number): string => {
+  if (seconds < 60) return `${Math.floor(seconds)} s`
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`
+}
+
+/** A time in milliseconds, without the unit, as tables and ranges want it: `1.3`, `12`. */
+export const milliseconds = (time: number): string => time.toFixed(time < 10 ? 1 : 0)
+
+/** Bytes in units of 10^6, as files and downloads are counted: `300 MB`. */
+export const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
+
+/** Bytes in units of 2^20, as memory and etcd's quota are counted: `2048 MiB`. */
+export const mebibytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`

@@ -1,9 +1,10 @@
+import { milliseconds } from '../base/words.mts'
 import type { DrillRow } from './away.mts'
 import type { Tally } from './outage.mts'
 
 const seconds = (value: number | undefined): string => (value === undefined ? '–' : `${value.toFixed(1)} s`)
 const share = ({ failed, requests }: Tally): string => `${failed} of ${requests}`
-const milliseconds = ({ slowest }: Tally): string => `${(slowest * 1000).toFixed(0)} ms`
+const slowestOf = ({ slowest }: Tally): string => `${milliseconds(slowest * 1000)} ms`
 
 const columns: [heading: string, cell: (row: DrillRow) => string][] = [
   ['Event', ({ what }) => what],
@@ -35,7 +36,7 @@ export const renderDrill = (rows: DrillRow[]): string[] => {
 
 const details = ({ what, how, api, http }: DrillRow): string[] => [
   `${what}: ${how}`,
-  `  slowest answers: API ${milliseconds(api)}, HTTP ${milliseconds(http)}`,
+  `  slowest answers: API ${slowestOf(api)}, HTTP ${slowestOf(http)}`,
   ...(api.failed > 0 ? [`  API failed: ${reasons(api)}`] : []),
   ...(http.failed > 0 ? [`  HTTP failed: ${reasons(http)}`] : [])
 ]

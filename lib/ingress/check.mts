@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
+import { age, milliseconds } from '../base/words.mts'
 import { get, type Answer } from '../reach/http.mts'
 import type { Settings } from '../input/settings.mts'
 
@@ -75,8 +76,6 @@ export const until = async (
   return undefined
 }
 
-const milliseconds = (value: number): string => value.toFixed(value < 10 ? 1 : 0)
-
 /** "200 in 1.3 ms (0.9 to 4.2, 3 probes)": the median, the least and the most. */
 export const timesInWords = (answers: Answer[]): string => {
   const times = answers.map((answer) => answer.milliseconds).toSorted((a, b) => a - b)
@@ -119,12 +118,6 @@ export const verdictInWords = ({ verdict, streak, last }: Tally, retries: number
   const good = passes(last)
   if (verdict === (good ? 'healthy' : 'unhealthy')) return verdict
   return `${verdict}, ${streak} of ${retries} ${good ? 'passed' : 'failed'}`
-}
-
-/** "12 s", "4 min", "2 h". */
-export const age = (seconds: number): string => {
-  if (seconds < 60) return `${Math.floor(seconds)} s`
-  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`
 }
 
 type Look = { colour: boolean; columns: number }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
+import { duration } from '../base/words.mts'
 import type { Secret } from '../input/secrets.mts'
 
 /** What a load balancer does with one of its ports, and how it checks its targets for that. */
@@ -188,7 +189,7 @@ export const createHetzner = (token: Secret, options: HetznerOptions = {}): Hetz
         const late = wait > pause ? `; it asks to wait ${Math.ceil(wait / 1000)} s` : `; given up after ${deadline} s`
         throw new HetznerError(`${failure.message}${late}`, failure.status)
       }
-      say(`${failure.message}; asked again in ${(wait / 1000).toFixed(1)} s`)
+      say(`${failure.message}; asked again in ${duration(wait / 1000)}`)
       await sleep(wait, undefined, signal ? { signal } : {})
     }
   }

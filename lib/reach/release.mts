@@ -5,6 +5,7 @@ import { homedir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { $ } from 'zx'
+import { duration, megabytes } from '../base/words.mts'
 import { download, HttpError, partOf, sweep } from './download.mts'
 import { type Fault, isMissing, messageOf, UsageError } from '../base/errors.mts'
 import type { Settings } from '../input/settings.mts'
@@ -149,8 +150,6 @@ const inspect = async ({ folder, names, version, memory }: Folder): Promise<{ re
   return { release, faults }
 }
 
-const megabytes = (bytes: number) => Math.round(bytes / 1_000_000)
-
 const fill = async (target: Folder, url: string, { signal, say = () => {} }: ArtifactOptions): Promise<void> => {
   const { folder, names, version } = target
   await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -158,9 +157,9 @@ const fill = async (target: Folder, url: string, { signal, say = () => {} }: Art
   const get = async (name: string, sha256?: string) => {
     const started = performance.now()
     say(`downloading ${name} of K3s ${version}`)
-    const progress = (bytes: number, total = bytes) => say(`${name}: ${megabytes(bytes)} of ${megabytes(total)} MB`)
+    const progress = (bytes: number, total = bytes) => say(`${name}: ${megabytes(bytes)} of ${megabytes(total)}`)
     await download(`${url}/${name}`, join(folder, name), { signal, progress, ...(sha256 ? { sha256 } : {}) })
-    say(`downloaded ${name} in ${((performance.now() - started) / 1000).toFixed(1)} s`)
+    say(`downloaded ${name} in ${duration((performance.now() - started) / 1000)}`)
   }
   await get(names.sums)
   const sums = parseSums(await readFile(join(folder, names.sums), 'utf8'))

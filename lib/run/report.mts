@@ -110,10 +110,6 @@ export const renderCounts = (sections: Section[]): string => {
   ].filter(Boolean).join(', ')
 }
 
-/** "4.2 s", "2 min 5 s". */
-export const duration = (seconds: number): string =>
-  seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(Math.round(seconds) / 60)} min ${Math.round(seconds) % 60} s`
-
 export type Report = Listener & {
   sections: Section[]
   /** The file that holds everything, secrets struck out. */

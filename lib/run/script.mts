@@ -7,11 +7,11 @@ import { createRun, type Run } from './run.mts'
 import { readInputs } from '../input/inputs.mts'
 import type { Host } from '../input/inventory.mts'
 import { Locked, takeLock } from './lock.mts'
-import { count, createReport, duration, renderCounts, type Report, type Section } from './report.mts'
+import { count, createReport, renderCounts, type Report, type Section } from './report.mts'
 import { redact } from '../input/secrets.mts'
 import type { Settings } from '../input/settings.mts'
 import { configureSsh, traffic } from '../reach/ssh.mts'
-import { closest, plural } from '../base/words.mts'
+import { closest, duration, plural } from '../base/words.mts'
 
 /** A numbered script: what it is called, and its story, which is told once as a plan and once as an apply. */
 export type Script = {

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DrillRow } from '../drill/drill.mts'
 import type { Outcome } from '../run/run.mts'
-import { count, duration, type Section } from '../run/report.mts'
+import { count, type Section } from '../run/report.mts'
 import { redact } from '../input/secrets.mts'
-import { plural } from '../base/words.mts'
+import { duration, plural } from '../base/words.mts'
 
 /** What a report is made of. */
 export type Result = {

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert'
 import { compareBalancer, compareTarget, ownBalancers } from '../../../lib/ingress/balancers.mts'
 import { explain, parseNode, parsePod, type Evidence, type PodState } from '../../../lib/ingress/causes.mts'
 import {
-  age, checkInWords, checkOf, count, renderWatch, timesInWords, turnInWords, until, verdictInWords, windowOf, type Tally
+  checkInWords, checkOf, count, renderWatch, timesInWords, turnInWords, until, verdictInWords, windowOf, type Tally
 } from '../../../lib/ingress/check.mts'
 import type { LoadBalancer } from '../../../lib/reach/hetzner.mts'
 import { readInventory, type Host } from '../../../lib/input/inventory.mts'
@@ -74,10 +74,6 @@ test('checks until they agree, and until the time is over', async () => {
   assert.is(await until('127.0.0.80', quick, true, { seconds: 0.3, signal }), undefined)
   const stopped = await until('127.0.0.80', quick, true, { seconds: 5, signal: AbortSignal.abort() }).catch((error: Error) => error.name)
   assert.is(stopped, 'AbortError')
-})
-
-test('an age', () => {
-  assert.equal([0.9, 59.9, 60, 3599, 7300].map(age), ['0 s', '59 s', '1 min', '59 min', '2 h'])
 })
 
 const tallies = new Map<string, Tally | undefined>([

@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Outcome } from '../../../lib/run/run.mts'
-import { count, duration, renderBlock, renderCounts, renderTable, renderTitle, type Section } from '../../../lib/run/report.mts'
+import { count, renderBlock, renderCounts, renderTable, renderTitle, type Section } from '../../../lib/run/report.mts'
 
 const plain = { colour: false, verbose: false }
 const verbose = { colour: false, verbose: true }
@@ -73,12 +73,6 @@ test('the counts in words', () => {
   assert.is(renderCounts([section('plan')]), '1 change, 1 unknown, 1 host failed')
   assert.is(renderCounts([{ ...section('plan'), hosts: new Map() }]), '0 changes')
   assert.equal(count(outcomes), { ok: 1, change: 1, unknown: 1, failed: 0 })
-})
-
-test('a duration is read at a glance', () => {
-  assert.is(duration(4.25), '4.3 s')
-  assert.is(duration(125), '2 min 5 s')
-  assert.is(duration(119.7), '2 min 0 s')
 })
 
 test.run()
