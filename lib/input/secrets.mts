@@ -1,9 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { password } from '@inquirer/prompts'
+import { home } from '../base/home.mts'
 import { isMissing, UsageError } from '../base/errors.mts'
 
 const known = new Set<string>()
@@ -39,7 +39,7 @@ export const redact = (text: string): string => {
   return clean
 }
 
-const folder = join(homedir(), '.keybuzz', 'secrets')
+const folder = home('secrets')
 
 /**
  * A secret that somebody else has made: from the file that a flag names, else the environment variable, else a masked

@@ -1,10 +1,6 @@
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { $ } from 'zx'
+import { kubeconfig } from '../base/home.mts'
 import type { Step } from '../run/step.mts'
-
-/** The kubeconfig that the scripts keep a context in, and that the operator's own kubectl reads by default. */
-export const kubeconfig = join(homedir(), '.kube', 'config')
 
 /** kubectl against the cluster: returns stdout, throws with kubectl's own words. `input` goes to its stdin. */
 export type Kubectl = (args: string[], input?: string) => Promise<string>

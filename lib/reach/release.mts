@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { $ } from 'zx'
+import { home } from '../base/home.mts'
 import { duration, megabytes } from '../base/words.mts'
 import { download, HttpError, partOf, sweep } from './download.mts'
 import { type Fault, isMissing, messageOf, UsageError } from '../base/errors.mts'
@@ -40,7 +40,7 @@ const namesFor = (arch: string): Names => ({
   sums: `sha256sum-${arch}.txt`
 })
 
-const defaultCache = join(homedir(), '.keybuzz', 'cache')
+const defaultCache = home('cache')
 
 const WANTED = ['k3s', 'images'] as const
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { execa, ExecaError } from 'execa'
+import { home } from '../base/home.mts'
 import type { Host } from '../input/inventory.mts'
 
 /** What a script on a node printed, and its exit code. */
@@ -25,7 +25,7 @@ export class Unreachable extends Error {
 /** How much went over the wire, for the summary and the benchmark. */
 export const traffic = { connections: 0, commands: 0 }
 
-const sockets = join(homedir(), '.keybuzz', 'ssh')
+const sockets = home('ssh')
 let connectTimeout = 10
 let port = 22
 let cancelled: AbortSignal | undefined

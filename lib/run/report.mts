@@ -1,8 +1,8 @@
 import { appendFileSync, mkdirSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import ora from 'ora'
+import { home } from '../base/home.mts'
 import type { Listener, Outcome, Run } from './run.mts'
 import { redact } from '../input/secrets.mts'
 import { plural } from '../base/words.mts'
@@ -131,7 +131,7 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
   // ora counts lines by the width, and a terminal without one would keep it counting.
   const live = text.isTTY === true && process.stderr.isTTY === true && process.stderr.columns > 0
   const look: Look = { colour: text.isTTY === true && !process.env['NO_COLOR'], verbose }
-  const folder = join(homedir(), '.keybuzz', 'logs')
+  const folder = home('logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const logFile = join(folder, `${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}_${name}.log`)
   const log = (line: string): void => appendFileSync(logFile, `${now()} ${redact(line)}\n`, { mode: 0o600 })

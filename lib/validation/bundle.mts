@@ -1,9 +1,10 @@
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import pMap from 'p-map'
 import { stringify } from 'yaml'
 import { $ } from 'zx'
+import { home } from '../base/home.mts'
 import { readNode } from './bundle-node.mts'
 import { isAbort, messageOf, UsageError } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
@@ -87,12 +88,10 @@ const tried = async (what: string, collect: () => Promise<string[] | void>): Pro
   }
 }
 
-const folder = join(homedir(), '.keybuzz')
-
 // All that this bastion keeps or was given, and the tokens as the cluster has them now.
 const knownSecrets = async ({ servers }: Run): Promise<string[]> => {
-  const files = await readdir(join(folder, 'secrets')).catch(() => [])
-  const kept = await Promise.all(files.map((name) => readFile(join(folder, 'secrets', name), 'utf8').catch(() => '')))
+  const files = await readdir(home('secrets')).catch(() => [])
+  const kept = await Promise.all(files.map((name) => readFile(join(home('secrets'), name), 'utf8').catch(() => '')))
   const given = ['K3S_TOKEN', 'HCLOUD_TOKEN'].map((name) => process.env[name] ?? '')
   const running = await runningTokens(servers).catch((error: unknown) => {
     if (isAbort(error)) throw error
@@ -178,8 +177,8 @@ const ofBastion = async ({ settings, hosts }: Run, put: Put): Promise<string[]> 
   return (await Promise.all([
     tried('versions', async () => put('bastion/versions.txt', await versions())),
     tried('logs', async () => {
-      const names = (await readdir(join(folder, 'logs'))).toSorted().slice(-LOGS)
-      for (const name of names) await put(`bastion/logs/${name}`, last(await readFile(join(folder, 'logs', name), 'utf8')))
+      const names = (await readdir(home('logs'))).toSorted().slice(-LOGS)
+      for (const name of names) await put(`bastion/logs/${name}`, last(await readFile(join(home('logs'), name), 'utf8')))
     })
   ])).flat()
 }
