@@ -1,3 +1,5 @@
+import { renderColumns } from '../lib/base/table.mts'
+
 /** A measurement beside what it should be; `met` is left out where there is no goal. */
 export type Row = { what: string; measured: string; goal: string; met?: boolean }
 
@@ -8,11 +10,7 @@ const cells = (row: Row): string[] => [row.what, row.measured, row.goal, verdict
 const heading = ['What', 'Measured', 'Goal', '']
 
 /** The table for a terminal. */
-export const plainTable = (list: Row[]): string => {
-  const all = [heading, ...list.map(cells)]
-  const widths = heading.map((_, column) => Math.max(...all.map((row) => row[column]!.length)))
-  return all.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd()).join('\n')
-}
+export const plainTable = (list: Row[]): string => renderColumns([heading, ...list.map(cells)]).join('\n')
 
 /** The same in Markdown. */
 export const markdownTable = (list: Row[]): string =>

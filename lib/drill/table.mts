@@ -1,3 +1,4 @@
+import { renderColumns } from '../base/table.mts'
 import { milliseconds } from '../base/words.mts'
 import type { DrillRow } from './away.mts'
 import type { Tally } from './outage.mts'
@@ -28,10 +29,8 @@ const reasons = ({ why }: Tally): string =>
 /** The result of a drill for the terminal: a table, and for each event what was done and how requests failed. */
 export const renderDrill = (rows: DrillRow[]): string[] => {
   const lines = [headings.map((text) => text.toUpperCase()), ...rows.map(cellsOf)]
-  const widths = headings.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)))
-  const pad = (cell: string, column: number): string =>
-    column < words ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)
-  return [...lines.map((line) => line.map(pad).join('  ')), '', ...rows.flatMap(details)]
+  const align = headings.map((_, column) => (column < words ? 'left' : 'right'))
+  return [...renderColumns(lines, align), '', ...rows.flatMap(details)]
 }
 
 const details = ({ what, how, api, http }: DrillRow): string[] => [

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
+import { renderColumns } from '../base/table.mts'
 import { age, milliseconds } from '../base/words.mts'
 import { get, type Answer } from '../reach/http.mts'
 import type { Settings } from '../input/settings.mts'
@@ -152,21 +153,17 @@ export const renderWatch = (
     const strip = tally.history.map((good) => (good ? '·' : '✗')).join('')
     return [node, verdictInWords(tally, retries), inBrief(tally.last), milliseconds(tally.last.milliseconds), since, strip]
   })
-  const least = [0, verdictWidth, lastWidth, 4, 6, 0]
-  const widths = heading.map((_, column) => Math.max(least[column]!, ...[heading, ...rows].map((row) => row[column]!.length)))
-  const line = (cells: string[]): string =>
-    cells.map((cell, column) => {
-      if (column === cells.length - 1) return cell
-      return column === 3 || column === 4 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)
-    }).join('  ').trimEnd().slice(0, columns)
+  const [first = '', ...lines] = renderColumns([heading, ...rows], ['left', 'left', 'left', 'right', 'right'], {
+    least: [0, verdictWidth, lastWidth, 4, 6]
+  })
+  const start = first.indexOf('VERDICT')
   const painted = (text: string, tally: Tally | undefined): string => {
-    const start = widths[0]! + 2
     const strip = text.replaceAll('✗', () => paint('red', '✗'))
     if (!tally) return strip
     return strip.slice(0, start) + paint(colours[tally.verdict], tally.verdict) + strip.slice(start + tally.verdict.length)
   }
   const all = [...tallies.values()]
-  return [paint('dim', line(heading)), ...rows.map((row, index) => painted(line(row), all[index]))]
+  return [paint('dim', first.slice(0, columns)), ...lines.map((line, index) => painted(line.slice(0, columns), all[index]))]
 }
 
 /** The line that is told of a verdict that turned, where there is no terminal to draw a table on. */

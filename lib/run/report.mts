@@ -2,6 +2,7 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import ora from 'ora'
+import { renderColumns } from '../base/table.mts'
 import { home } from '../base/home.mts'
 import type { Listener, Outcome, Run } from './run.mts'
 import { redact } from '../input/secrets.mts'
@@ -84,13 +85,13 @@ const outcomeLines = (outcome: Outcome, width: number, look: Look): string[] => 
 export const renderTable = (section: Section, look: Look): string[] => {
   const between = section.mode === 'validate' ? [] : [section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN']
   const heading = ['HOST', 'OK', ...between, 'FAILED']
+  const numbers = heading.slice(1).map(() => 'right' as const)
   const rows = [...section.hosts].toSorted(([a], [b]) => a.localeCompare(b)).map(([host, outcomes]) => {
     const { ok, change, unknown, failed } = count(outcomes)
     return [host, ok, ...(between.length > 0 ? [change, unknown] : []), failed].map(String)
   })
-  const line = (cells: string[]): string =>
-    cells.map((cell, column) => (column === 0 ? cell.padEnd(16) : cell.padStart(heading[column]!.length + 2))).join('')
-  return [paint('dim', line(heading), look), ...rows.map(line)]
+  const [first = '', ...lines] = renderColumns([heading, ...rows], ['left', ...numbers], { least: [16] })
+  return [paint('dim', first, look), ...lines]
 }
 
 /** "2 changes, 1 unknown, 1 host failed": the counts in words; of a validation "210 checks hold, 1 fails". */

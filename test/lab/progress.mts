@@ -1,4 +1,5 @@
 import ora from 'ora'
+import { renderColumns } from '../../lib/base/table.mts'
 
 /** Tells what the lab is doing, and at the end what took the time. */
 export type Progress = {
@@ -74,10 +75,9 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
   const durations = (): string => {
     const long = taken.filter(({ ms }) => ms >= 5000).sort((a, b) => b.ms - a.ms)
     if (long.length === 0) return ''
-    const width = Math.max(...long.map(({ name }) => name.length))
-    const rows = long.map(({ name, ms }) => `  ${name.padEnd(width)}  ${seconds(ms).padStart(8)}`)
+    const rows = renderColumns(long.map(({ name, ms }) => [name, seconds(ms)]), ['left', 'right'], { least: [0, 8] })
     const title = 'What took the time, some of it at once (images and builds are kept for the next start):'
-    return [title, ...rows].join('\n')
+    return [title, ...rows.map((row) => `  ${row}`)].join('\n')
   }
 
   return { task, note: (text) => line('·', text), durations }

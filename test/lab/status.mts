@@ -1,10 +1,11 @@
+import { renderColumns } from '../../lib/base/table.mts'
 import { machines } from './containers.mts'
 import { engine as reachEngine } from './engine.mts'
 import { labelFilter } from './place.mts'
 import type { Progress } from './progress.mts'
 import { containerName } from './recipe.mts'
 
-const columns = ['MACHINE', 'PRIVATE', 'PUBLIC', 'STATE'] as const
+const heading = ['MACHINE', 'PRIVATE', 'PUBLIC', 'STATE']
 
 /** A table of the lab's machines and whether all run. */
 export const status = async (progress: Progress): Promise<{ text: string; running: boolean }> => {
@@ -18,8 +19,5 @@ export const status = async (progress: Progress): Promise<{ text: string; runnin
     machine.public ?? '-',
     states.get(containerName(machine)) ?? 'not there'
   ])
-  const table = [[...columns], ...rows]
-  const widths = columns.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
-  const lines = table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd())
-  return { text: lines.join('\n'), running }
+  return { text: renderColumns([heading, ...rows]).join('\n'), running }
 }
