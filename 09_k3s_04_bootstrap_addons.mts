@@ -21,11 +21,11 @@ import { contextOf } from './lib/node/k3s.mts'
 import { createKubectl, manifestStep, type Kubectl } from './lib/reach/kubectl.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'
-import { remembered } from './lib/base/wait.mts'
+import { remembered, until } from './lib/base/wait.mts'
 import { operate, type Script } from './lib/run/script.mts'
 import type { Step } from './lib/run/step.mts'
 import { tenantManifest } from './lib/cluster/tenant.mts'
-import { until, withObjects } from './lib/cluster/trial.mts'
+import { withObjects } from './lib/cluster/trial.mts'
 
 export const bootstrapAddons: Script = {
   id: '09_k3s_04',
@@ -185,13 +185,13 @@ const carriesDataOver = (kubectl: Kubectl, { signal }: Run): Step => ({
       return lastEvent(await inNamespace('get', 'events', '--sort-by=.lastTimestamp', '-o', messages))
     }
     return withObjects({ kubectl, manifest, signal }, async () => {
-      const first = await until(90, signal, isReady)
+      const first = await until(isReady, { seconds: 90, signal })
       if (first !== '') return `no pod with a volume came up: ${first}`
       const written = new Date().toISOString()
       await inNamespace('exec', 'deploy/trial', '--', 'sh', '-c', `echo ${written} > /data/written`)
       const pod = await inNamespace('get', 'pods', '-o', 'jsonpath={.items[0].metadata.name}')
       await inNamespace('delete', 'pod', pod, '--timeout=30s')
-      const next = await until(60, signal, isReady)
+      const next = await until(isReady, { seconds: 60, signal })
       if (next !== '') return `no second pod came up with the volume: ${next}`
       const read = (await inNamespace('exec', 'deploy/trial', '--', 'cat', '/data/written')).trim()
       return read === written ? '' : `the second pod read ${read || 'nothing'}; the first had written ${written}`

@@ -36,13 +36,12 @@ import { contextOf } from './lib/node/k3s.mts'
 import { createKubectl, getNodes, type Kubectl, type Node } from './lib/reach/kubectl.mts'
 import { takeLock } from './lib/run/lock.mts'
 import { get } from './lib/reach/http.mts'
-import { remembered } from './lib/base/wait.mts'
+import { remembered, until } from './lib/base/wait.mts'
 import { operate, type Script, type Validated } from './lib/run/script.mts'
 import { Secret } from './lib/input/secrets.mts'
 import { clusterSteps, kubeletSteps, publicSide, serverSteps } from './lib/validation/security.mts'
 import type { Settings } from './lib/input/settings.mts'
 import type { Step } from './lib/run/step.mts'
-import { until } from './lib/cluster/trial.mts'
 
 export const finalValidation: Script = {
   id: '09_k3s_09',
@@ -227,11 +226,11 @@ const holdDrill = async (run: Run, kubectl: Kubectl): Promise<{ rows: DrillRow[]
   try {
     return await withCanary({ kubectl, signal: run.signal, name: 'drill' }, async (canaryHost) => {
       const balancers = run.settings.load_balancers.http
-      await until(60, run.signal, async () => {
+      await until(async () => {
         const asking = balancers.map((address) => get(address, { host: canaryHost, path: '/name' }))
         const answers = await Promise.all(asking)
         return answers.every(({ status }) => status === 200) ? '' : 'the canary is not answered yet'
-      })
+      }, { seconds: 60, signal: run.signal })
       return { rows: await drill(run, { kubectl, canaryHost, power }), fault: '' }
     })
   } catch (error) {

@@ -22,7 +22,7 @@ import { balancerSteps, compareTarget, ownBalancers } from './lib/ingress/balanc
 import { explain, parseNode, parsePod, type NodeState, type PodState } from './lib/ingress/causes.mts'
 import { watch } from './lib/ingress/watch.mts'
 import {
-  checkInWords, checkOf, inShort, passes, probe, probes, timesInWords, until, windowOf, type Check
+  checkInWords, checkOf, inShort, passes, probe, probes, timesInWords, untilVerdict, windowOf, type Check
 } from './lib/ingress/check.mts'
 import { createHetzner, HetznerError, type LoadBalancer } from './lib/reach/hetzner.mts'
 import { whileHeld, type Fault } from './lib/node/hold.mts'
@@ -222,19 +222,19 @@ const turnsUnhealthy = (host: Host, what: string, fault: Fault, { check, signal,
   name: `is unhealthy while ${what}`,
   trial: true,
   check: async () => {
-    if (!(await until(host.address, check, true, { seconds: 10, signal }))) {
+    if (!(await untilVerdict(host.address, check, true, { seconds: 10, signal }))) {
       return `is not healthy to begin with: ${inShort(await probe(host.address, check))}`
     }
     const seconds = 20 + 2 * check.timeout
     let freed = 0
     const { out, other } = await whileHeld(host, fault, { seconds: seconds + 10, signal }, async () => {
-      const seen = await until(host.address, check, false, { seconds, signal })
+      const seen = await untilVerdict(host.address, check, false, { seconds, signal })
       const meanwhile = seen && serves ? await otherRequest(host, check) : undefined
       freed = performance.now()
       return { out: seen, other: meanwhile }
     })
     const mending = (performance.now() - freed) / 1000
-    const back = await until(host.address, check, true, { seconds: 60, signal })
+    const back = await untilVerdict(host.address, check, true, { seconds: 60, signal })
     if (!out) return `the check still answered 200 after ${seconds} s`
     const seen = `${inShort(out.answer)} after ${out.seconds.toFixed(1)} s`
     if (!back) return `${seen}, and not healthy again 60 s after it was mended`

@@ -1,5 +1,5 @@
+import { until } from '../lib/base/wait.mts'
 import { parseEtcd } from '../lib/node/etcd.mts'
-import { until } from '../lib/cluster/trial.mts'
 import { exec } from '../test/lab/nodes.mts'
 import { everyNode, kubectl, masters, nodesThatAre, on } from '../test/lab/tests/cluster.mts'
 
@@ -57,10 +57,10 @@ const clusterFaults = async (since: number): Promise<string[]> => {
 export const untilSound = async (signal: AbortSignal): Promise<void> => {
   const seconds = 600
   const since = Date.now()
-  const words = await until(seconds, signal, async () => {
+  const words = await until(async () => {
     const faults = faultsOf(await ask(everyNode), masters)
     return (faults.length > 0 ? faults : await clusterFaults(since)).join('\n')
-  })
+  }, { seconds, signal })
   if (words !== '') throw new Error(`After ${seconds} s the cluster is not well:\n${words}`)
 }
 

@@ -1,3 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isAbort, messageOf } from './errors.mts'
+
 export type Remembered<Value> = { get: () => Promise<Value>; forget: () => void }
 
 /** What all hosts ask for at once is fetched once, and again a second after it came or after a change. */
@@ -13,5 +16,30 @@ export const remembered = <Value,>(fetch: () => Promise<Value>): Remembered<Valu
       return fetching.value
     },
     forget: () => (fetched = undefined)
+  }
+}
+
+type Patience = {
+  /** For how long it is asked again. */
+  seconds: number
+  /** Ends the waiting with an AbortError. */
+  signal: AbortSignal
+  /** Seconds between an answer and the next question. */
+  every?: number
+}
+
+/**
+ * Asks until the answer is '' or the time has passed, and returns the last answer. An error is an answer too, by its
+ * message; only an interruption is thrown.
+ */
+export const until = async (ask: () => Promise<string>, { seconds, signal, every = 0.5 }: Patience): Promise<string> => {
+  const end = Date.now() + seconds * 1000
+  for (;;) {
+    const words = await ask().catch((error: unknown) => {
+      if (isAbort(error)) throw error
+      return messageOf(error)
+    })
+    if (words === '' || Date.now() >= end) return words
+    await sleep(every * 1000, undefined, { signal })
   }
 }

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { messageOf } from '../base/errors.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 
 type Trial = { kubectl: Kubectl; signal: AbortSignal; manifest: string }
@@ -30,15 +29,5 @@ export const withObjects = async <Result,>({ kubectl, manifest, signal }: Trial,
   } catch (error) {
     await remove().catch(() => {}) // the first error is the one that says what is wrong
     throw error
-  }
-}
-
-/** Asks until the answer is '' or the time (seconds) has passed; returns the last answer. An error is an answer too. */
-export const until = async (seconds: number, signal: AbortSignal, ask: () => Promise<string>): Promise<string> => {
-  const end = Date.now() + seconds * 1000
-  for (;;) {
-    const words = await ask().catch(messageOf)
-    if (words === '' || Date.now() >= end) return words
-    await sleep(500, undefined, { signal })
   }
 }

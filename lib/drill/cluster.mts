@@ -1,9 +1,10 @@
+import { until } from '../base/wait.mts'
 import { messageOf } from '../base/errors.mts'
 import { etcd } from './cuts.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { getNodes, is, type Kubectl } from '../reach/kubectl.mts'
-import { until, withObjects } from '../cluster/trial.mts'
+import { withObjects } from '../cluster/trial.mts'
 
 type Pod = {
   metadata: { name: string; uid: string; deletionTimestamp?: string }
@@ -85,18 +86,18 @@ const isReady = ({ metadata, status }: Pod): boolean =>
 
 /** Runs the pods that are to move when their node dies, for as long as `use` takes. */
 export const withPods = async <Result,>(kubectl: Kubectl, signal: AbortSignal, use: () => Promise<Result>): Promise<Result> => {
-  const leaving = await until(60, signal, async () => {
+  const leaving = await until(async () => {
     const phase = await kubectl(['get', 'namespace', namespace, '--ignore-not-found', '-o', 'jsonpath={.status.phase}'])
     return phase === 'Terminating' ? `the namespace ${namespace} of an earlier drill is still being removed` : ''
-  })
+  }, { seconds: 60, signal })
   if (leaving !== '') throw new Error(leaving)
   return withObjects({ kubectl, signal, manifest }, async () => {
-    const lacking = await until(60, signal, async () => {
+    const lacking = await until(async () => {
       const pods = await podsOf(kubectl, ['-n', namespace])
       const waiting = pods.flatMap(({ status }) => status.containerStatuses ?? []).map(({ state }) => state?.waiting?.reason)
       const running = pods.filter(isReady).length
       return running >= replicas ? '' : `${running} of the drill's ${replicas} pods run: ${waiting.find(Boolean) ?? 'not scheduled yet'}`
-    })
+    }, { seconds: 60, signal })
     if (lacking !== '') throw new Error(lacking)
     return use()
   })

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
+import { until } from '../base/wait.mts'
 import { renderColumns } from '../base/table.mts'
 import { age, milliseconds } from '../base/words.mts'
 import { get, type Answer } from '../reach/http.mts'
@@ -58,23 +59,24 @@ export const windowOf = ({ interval, timeout, retries }: Check): { out: number; 
 
 export type Seen = { seconds: number; answer: Answer }
 
-/** Asks until as many checks in a row as turn a verdict agree; says when, or nothing where they did not in time. */
-export const until = async (
+/** Makes the check until as many in a row as turn a verdict agree; says when, or nothing where they did not in time. */
+export const untilVerdict = async (
   address: string,
   check: Check,
   healthy: boolean,
   { seconds, signal }: { seconds: number; signal: AbortSignal }
 ): Promise<Seen | undefined> => {
   const started = performance.now()
-  const elapsed = (): number => (performance.now() - started) / 1000
-  while (elapsed() < seconds) {
-    const before = elapsed()
+  let seen: Seen | undefined
+  await until(async () => {
+    const before = (performance.now() - started) / 1000
     const answers = await probes(address, check, { signal, enough: (answer) => passes(answer) !== healthy })
     const [answer] = answers
-    if (answer && answers.every((one) => passes(one) === healthy)) return { seconds: before + answer.milliseconds / 1000, answer }
-    await sleep(100, undefined, { signal })
-  }
-  return undefined
+    if (!answer || answers.some((one) => passes(one) !== healthy)) return 'they do not agree yet'
+    seen = { seconds: before + answer.milliseconds / 1000, answer }
+    return ''
+  }, { seconds, signal, every: 0.1 })
+  return seen
 }
 
 /** "200 in 1.3 ms (0.9 to 4.2, 3 probes)": the median, the least and the most. */

@@ -1,3 +1,4 @@
+import { until } from '../base/wait.mts'
 import { checkOf, probe } from './check.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
@@ -5,7 +6,7 @@ import { readManifest } from '../cluster/objects.mts'
 import { netcheck } from '../cluster/pod-network.mts'
 import { get, type Answer } from '../reach/http.mts'
 import type { Settings } from '../input/settings.mts'
-import { until, withObjects } from '../cluster/trial.mts'
+import { withObjects } from '../cluster/trial.mts'
 
 /** The ports of the ingress controller on each node beside 80 and 443: readiness, and metrics. Nothing outside may reach them. */
 export const privatePorts = [8081, 9113]
@@ -97,7 +98,8 @@ export const canaryFaults = async (
       }
       return ''
     }
-    const words = await until(60, context.signal, async () => (await Promise.all(targets.map(faultOf))).filter(Boolean).join('\n'))
+    const faults = async (): Promise<string> => (await Promise.all(targets.map(faultOf))).filter(Boolean).join('\n')
+    const words = await until(faults, { seconds: 60, signal: context.signal })
     return words === '' ? `= answered through ${targets.map(({ name }) => name).join(', ')}` : words
   })
 }

@@ -1,7 +1,7 @@
 // Requests that are sent from the bastion while a test or a measurement takes something away.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '../../../lib/base/wait.mts'
 import type { Tally } from '../../../lib/drill/outage.mts'
-import { until } from '../../../lib/cluster/trial.mts'
 import { bastion, bastionStart } from '../nodes.mts'
 
 /** What requests to the API and to the canary met; `failedAt` is when those to the canary were sent, in milliseconds. */
@@ -24,7 +24,7 @@ export const underTraffic = async (
   const done = running.done.finally(() => (ended = true))
   done.catch(() => {}) // told where it is awaited
   try {
-    const lack = await until(120, signal, async () => (ended || /^begun$/m.test(await said()) ? '' : 'not yet'))
+    const lack = await until(async () => (ended || /^begun$/m.test(await said()) ? '' : 'not yet'), { seconds: 120, signal })
     if (ended || lack !== '') throw new Error(`the traffic did not begin:\n${await said()}`)
     await sleep(3000, undefined, { signal })
     await meanwhile()

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert'
 import { compareBalancer, compareTarget, ownBalancers } from '../../../lib/ingress/balancers.mts'
 import { explain, parseNode, parsePod, type Evidence, type PodState } from '../../../lib/ingress/causes.mts'
 import {
-  checkInWords, checkOf, count, renderWatch, timesInWords, turnInWords, until, verdictInWords, windowOf, type Tally
+  checkInWords, checkOf, count, renderWatch, timesInWords, turnInWords, untilVerdict, verdictInWords, windowOf, type Tally
 } from '../../../lib/ingress/check.mts'
 import type { LoadBalancer } from '../../../lib/reach/hetzner.mts'
 import { readInventory, type Host } from '../../../lib/input/inventory.mts'
@@ -67,12 +67,12 @@ test('only 200 counts, and the last thirty are kept', () => {
 test('checks until they agree, and until the time is over', async () => {
   const quick = { ...check, retries: 2, timeout: 1 }
   const signal = new AbortController().signal
-  const seen = await until('127.0.0.80', quick, false, { seconds: 5, signal })
+  const seen = await untilVerdict('127.0.0.80', quick, false, { seconds: 5, signal })
   assert.ok(seen)
   assert.is.not(seen.answer.status, 200)
   assert.ok(seen.seconds < 5)
-  assert.is(await until('127.0.0.80', quick, true, { seconds: 0.3, signal }), undefined)
-  const stopped = await until('127.0.0.80', quick, true, { seconds: 5, signal: AbortSignal.abort() }).catch((error: Error) => error.name)
+  assert.is(await untilVerdict('127.0.0.80', quick, true, { seconds: 0.3, signal }), undefined)
+  const stopped = await untilVerdict('127.0.0.80', quick, true, { seconds: 5, signal: AbortSignal.abort() }).catch((error: Error) => error.name)
   assert.is(stopped, 'AbortError')
 })
 
