@@ -12,13 +12,12 @@
 // Undo:    on each server `systemctl disable --now k3s`; its data stays in /var/lib/rancher/k3s.
 // Example: ./09_k3s_02_install_control_plane.mts --plan
 
+import { apiUrl, contextOf } from './lib/input/settings.mts'
 import { apiFault, kubeconfigStep, missingNames } from './lib/cluster/kubeconfig.mts'
 import { artifacts } from './lib/reach/release.mts'
 import type { Run } from './lib/run/run.mts'
 import type { Host } from './lib/input/inventory.mts'
-import {
-  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
-} from './lib/node/k3s.mts'
+import { configSteps, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep } from './lib/node/k3s.mts'
 import { createKubectl, getNodes, is, type Kubectl } from './lib/reach/kubectl.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { readNics } from './lib/node/nic.mts'

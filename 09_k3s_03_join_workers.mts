@@ -13,9 +13,7 @@
 
 import { artifacts } from './lib/reach/release.mts'
 import type { Host } from './lib/input/inventory.mts'
-import {
-  apiUrl, configSteps, contextOf, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep
-} from './lib/node/k3s.mts'
+import { configSteps, nodeConfig, releaseSteps, removeOldNetwork, restartedStep, startedStep, tokenStep } from './lib/node/k3s.mts'
 import { createKubectl, getNodes, is, manifestStep, type Kubectl, type Node } from './lib/reach/kubectl.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { readNics } from './lib/node/nic.mts'
@@ -23,7 +21,7 @@ import { podMatrix } from './lib/cluster/pod-network.mts'
 import { remembered, type Remembered } from './lib/base/wait.mts'
 import { operate, type Script } from './lib/run/script.mts'
 import { newSecret } from './lib/input/secrets.mts'
-import type { Settings } from './lib/input/settings.mts'
+import { apiUrl, contextOf, type Settings } from './lib/input/settings.mts'
 import { capture, run as ssh } from './lib/reach/ssh.mts'
 import type { Step } from './lib/run/step.mts'
 import { runningTokens } from './lib/node/tokens.mts'

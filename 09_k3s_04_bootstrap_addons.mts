@@ -13,11 +13,11 @@
 // Undo:    `kubectl -n kube-system delete pdb/coredns pdb/metrics-server configmap/coredns-custom`, scale both to 1.
 // Example: ./09_k3s_04_bootstrap_addons.mts --plan
 
+import { contextOf } from './lib/input/settings.mts'
 import { artifacts } from './lib/reach/release.mts'
 import { snapshotStep } from './lib/node/etcd.mts'
 import type { Run } from './lib/run/run.mts'
 import { archiveStep, imageArchives } from './lib/node/images.mts'
-import { contextOf } from './lib/node/k3s.mts'
 import { createKubectl, manifestStep, type Kubectl } from './lib/reach/kubectl.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'

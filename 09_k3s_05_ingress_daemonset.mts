@@ -23,11 +23,10 @@ import {
   canaryFaults, checkBalancer, checkHealth, inWords, manifestValues, privatePorts, updateTimes
 } from './lib/ingress/ingress.mts'
 import type { Host } from './lib/input/inventory.mts'
-import { contextOf } from './lib/node/k3s.mts'
 import { createKubectl, manifestStep, type Kubectl } from './lib/reach/kubectl.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { operate, type Script } from './lib/run/script.mts'
-import type { Settings } from './lib/input/settings.mts'
+import { contextOf, type Settings } from './lib/input/settings.mts'
 import type { Step } from './lib/run/step.mts'
 
 const namespace = 'nginx-ingress'

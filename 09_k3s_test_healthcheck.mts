@@ -16,6 +16,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { input } from '@inquirer/prompts'
+import { contextOf } from './lib/input/settings.mts'
 import { artifacts } from './lib/reach/release.mts'
 import { isAbort, messageOf, UsageError } from './lib/base/errors.mts'
 import { balancerSteps, compareTarget, ownBalancers } from './lib/ingress/balancers.mts'
@@ -28,7 +29,6 @@ import { createHetzner, HetznerError, type LoadBalancer } from './lib/reach/hetz
 import { whileHeld, type Fault } from './lib/node/hold.mts'
 import type { Run } from './lib/run/run.mts'
 import type { Host } from './lib/input/inventory.mts'
-import { contextOf } from './lib/node/k3s.mts'
 import { createKubectl, type Kubectl } from './lib/reach/kubectl.mts'
 import { get, type Answer } from './lib/reach/http.mts'
 import { operate, type Script } from './lib/run/script.mts'

@@ -6,9 +6,8 @@ import { kubeconfig } from '../base/home.mts'
 import { isMissing, messageOf } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
-import { apiUrl, contextOf } from '../node/k3s.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
-import type { Settings } from '../input/settings.mts'
+import { apiUrl, contextOf, type Settings } from '../input/settings.mts'
 import type { Step } from '../run/step.mts'
 
 /** In words why the API does not answer, or '' when it does. */

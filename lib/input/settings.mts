@@ -100,3 +100,9 @@ export const readSettings = async (file: string): Promise<Settings> => {
   }
   return settings
 }
+
+/** The address at which everybody but the servers themselves finds the API: the load balancer in front of them. */
+export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
+
+/** The context of the bastion's kubeconfig that the scripts keep. */
+export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`

@@ -6,12 +6,6 @@ import type { Secret } from '../input/secrets.mts'
 import { capture, push } from '../reach/ssh.mts'
 import { fileStep, type Step } from '../run/step.mts'
 
-/** The address at which everybody but the servers themselves finds the API: the load balancer in front of them. */
-export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
-
-/** The context of the bastion's kubeconfig that the scripts keep. */
-export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`
-
 /** The systemd unit of a host's role. */
 const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-agent')
 

@@ -6,10 +6,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { tally } from '../../lib/drill/outage.mts'
 import { withCanary } from '../../lib/ingress/ingress.mts'
-import { contextOf } from '../../lib/node/k3s.mts'
 import { createKubectl } from '../../lib/reach/kubectl.mts'
 import { apiTarget, httpTargets, startProbes } from '../../lib/drill/traffic.mts'
-import { readSettings } from '../../lib/input/settings.mts'
+import { contextOf, readSettings } from '../../lib/input/settings.mts'
 
 const interrupt = new AbortController()
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => interrupt.abort())
