@@ -4,10 +4,8 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parse } from 'yaml'
-import { isSchedule } from '../../../lib/base/cron.mts'
-import { quoted, renderFault, UsageError } from '../../../lib/base/errors.mts'
-import { isPrivate, isUnicast, overlap, parseAddress, parseCidr } from '../../../lib/base/ipv4.mts'
-import { defaultSettings, readSettings, type Settings } from '../../../lib/input/settings.mts'
+import { UsageError } from '../../../lib/base/errors.mts'
+import { apiUrl, contextOf, defaultSettings, readSettings, type Settings } from '../../../lib/input/settings.mts'
 
 const test = suite('settings')
 const shipped = join(import.meta.dirname, '../../..', 'settings.yaml')
@@ -79,19 +77,6 @@ test('a fault below an anchor has the line of the anchor', async () => {
   ])
 })
 
-test('versions of releases, candidates and the lab are accepted', async () => {
-  for (const version of ['v1.36.5+k3s1', 'v1.37.10+k3s12', 'v1.36.6-rc1+k3s1', 'v1.36.4+k3s1-lab']) {
-    assert.is((await read(`k3s: { version: ${version} }`)).k3s.version, version)
-  }
-})
-
-test('further arguments are accepted', async () => {
-  const args = ['fail-cgroupv1=false', 'eviction-hard=memory.available<100Mi,nodefs.available<10%', 'v=2']
-  assert.equal((await read(`k3s:\n  kubelet_args: ${JSON.stringify(args)}`)).k3s.kubelet_args, args)
-  const etcd = ['heartbeat-interval=1000', 'election-timeout=10000', 'quota-backend-bytes=4294967296']
-  assert.equal((await read(`k3s:\n  etcd_args: ${JSON.stringify(etcd)}`)).k3s.etcd_args, etcd)
-})
-
 test('one fault does not hide another, nor make a false one', async () => {
   // service_cidr is no network, so that nothing can be said of cluster_dns; the overlap is independent of it.
   const text = 'network:\n  service_cidr: nonsense\n  private_cidr: 10.0.0.0/8\n  cluster_dns: 10.99.0.1\nport: 1\n'
@@ -108,45 +93,11 @@ test('keys that every JavaScript object has are unknown keys', async () => {
   ])
 })
 
-test('schedules', () => {
-  const good = ['0 */6 * * *', '*/15 0-6,12 1,15 jan-mar MON', '0 3 * * 0', '5-59/10 * * * *', '@daily', '@hourly']
-  const bad = ['', '* * * *', '* * * * * *', '60 * * * *', '0 24 * * *', '0 0 0 * *', '0 0 1 13 *', '0 0 * * 7',
-    '0 6-3 * * *', '*/0 * * * *', '1- * * * *', 'a * * * *', '0  0 * * *', '@often', '0 0 * * *; reboot']
-  for (const text of good) assert.ok(isSchedule(text), text)
-  for (const text of bad) assert.not(isSchedule(text), text)
-})
-
-test('addresses and networks', () => {
-  assert.is(parseAddress('255.255.255.255'), 4294967295)
-  const bad = ['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '1.2.3.256', ' 1.2.3.4', '1.2.3.4\n', '1.2.3.-4', '１.2.3.4']
-  for (const text of bad) {
-    assert.is(parseAddress(text), undefined, text)
-  }
-  for (const text of ['10.0.0.0', '10.0.0.0/33', '10.0.0.0/08', '10.0.0.0/', '/8', '10.0.0.0/8/8']) {
-    assert.is(parseCidr(text), undefined, text)
-  }
-  const network = (text: string) => parseCidr(text) ?? { base: NaN, prefix: NaN }
-  const pairs: [string, string, boolean][] = [
-    ['10.0.0.0/16', '10.0.255.0/24', true],
-    ['10.0.255.0/24', '10.0.0.0/16', true],
-    ['10.0.0.0/16', '10.1.0.0/16', false],
-    ['0.0.0.0/0', '203.0.113.0/24', true]
-  ]
-  for (const [a, b, expected] of pairs) assert.is(overlap(network(a), network(b)), expected, `${a} ${b}`)
-  assert.ok(isPrivate({ base: parseAddress('172.16.0.0') ?? 0, prefix: 12 }))
-  assert.not(isPrivate({ base: parseAddress('172.16.0.0') ?? 0, prefix: 8 }))
-  assert.not(isUnicast(parseAddress('224.0.0.1') ?? 0))
-  assert.ok(isUnicast(parseAddress('198.51.100.1') ?? 0))
-})
-
-test('a fault is one line that cannot deceive the terminal', () => {
-  const fault = { file: 'servers.tsv', line: 7, what: 'HOSTNAME', expected: 'a name', remedy: 'Fix it.' }
-  assert.is(renderFault({ ...fault, value: 'a\u001b[2J\nb' }),
-    'servers.tsv:7 HOSTNAME "a\\u001b[2J\\nb": expected a name. Fix it.')
-  assert.is(quoted('n°1 "é"…'), '"n°1 \\"é\\"…"')
-  assert.is(quoted('a\u009b\u202e\u200b\u00a0b'), '"a\\u009b\\u202e\\u200b\\u00a0b"')
-  assert.is(quoted('https://me:secret@host/x'), '"https://***@host/x"')
-  assert.is(quoted('x'.repeat(200)).length, 83)
+test('the API and the context that the settings speak of', () => {
+  const settings = defaultSettings()
+  assert.is(apiUrl({ ...settings, load_balancers: { ...settings.load_balancers, api: { address: '10.0.0.9', port: 443, names: [] } } }),
+    'https://10.0.0.9:443')
+  assert.is(contextOf({ ...settings, environment: 'staging' }), 'keybuzz-staging')
 })
 
 test.run()
