@@ -1,42 +1,90 @@
-import { $ } from 'zx'
+import { $, quote } from 'zx'
 import { kubeconfig } from '../base/home.mts'
-import type { Step } from '../run/step.mts'
 
-/** kubectl against the cluster: returns stdout, throws with kubectl's own words. `input` goes to its stdin. */
-export type Kubectl = (args: string[], input?: string) => Promise<string>
+type Value = string | number | string[]
+type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<string>
 
-// True once the API of the one cluster that this process works on was away, until it answers again.
-let away = false
+export type KubectlOptions = {
+  /** What goes to its stdin. */
+  input?: string
+  /** Seconds that the command may take in all (default 60). A single request may take 20. */
+  timeout?: number
+  /** Ends it (default: the run's own signal). */
+  signal?: AbortSignal
+  /** An API server by itself, instead of the load balancer in front of them. */
+  server?: string
+}
 
 /**
- * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. A request may take 20 seconds. Once the API
- * was away the next ones only ask first whether it is ready, for 2 seconds: dozens of checks would each wait in vain.
+ * kubectl against the cluster, as a tagged template in the manner of zx: what stands there is the command that an
+ * operator types, and values are quoted. Returns stdout, throws a KubectlError with kubectl's own words.
+ *
+ *     await kubectl`-n kube-system get pods -l ${label}`
+ *     await kubectl({ input: manifest })`apply --server-side -f -`
  */
-export const createKubectl = (k3s: string, context: string): Kubectl => {
-  const run = async (args: string[], input: string, seconds: number): Promise<string> => {
-    const flags = ['--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${seconds}s`]
-    const result = await $({ input, quiet: true, nothrow: true })`${k3s} kubectl ${flags} ${args}`
+export type Kubectl = Command & ((options: KubectlOptions) => Command)
+
+/** Makes a Kubectl of a function that runs one command, the text behind `kubectl`. */
+export const kubectlOf = (run: (command: string, options: KubectlOptions) => Promise<string>): Kubectl => {
+  const withOptions = (options: KubectlOptions): Command => (pieces, ...values) => {
+    const words = values.map((value) => (Array.isArray(value) ? value : [String(value)]).map(quote).join(' '))
+    return run(pieces.map((piece, index) => piece + (words[index] ?? '')).join(''), options)
+  }
+  const plain = withOptions({})
+  return ((first: TemplateStringsArray | KubectlOptions, ...values: Value[]) =>
+    'raw' in first ? plain(first, ...values) : withOptions(first)) as Kubectl
+}
+
+type Means = {
+  /** The k3s binary, which is asked for with the first command. */
+  k3s: () => Promise<string>
+  context: string
+  /** Ends every command that has no signal of its own. */
+  signal: AbortSignal
+}
+
+/**
+ * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. Once the API was away the next commands only
+ * ask first whether it is ready, for 2 seconds: dozens of checks would each wait in vain.
+ */
+export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl => {
+  // True once the API was away, until it answers again.
+  let away = false
+  const run = async (command: string, options: KubectlOptions, seconds: number): Promise<string> => {
+    const { input = '', timeout = 60, signal = whole, server } = options
+    signal.throwIfAborted()
+    const flags = [
+      '--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${seconds}s`,
+      ...(server === undefined ? [] : ['--server', server])
+    ]
+    const head = [await k3s(), 'kubectl', ...flags].map(quote).join(' ')
+    const text = [`${head} ${command}`]
+    const kubectl = $({ input, signal, timeout: `${timeout}s`, quiet: true, nothrow: true })
+    const result = await kubectl(Object.assign(text, { raw: text }))
+    signal.throwIfAborted()
     if (result.exitCode === 0) return result.stdout
-    const words = result.stderr.trim() || `kubectl ${args[0]}: exit ${result.exitCode}`
+    if (result.signal === 'SIGTERM') throw new KubectlError(`kubectl ${command}: timed out after ${timeout} s`, result)
+    const words = result.stderr.trim() || `kubectl ${command}: exit ${result.exitCode}`
     if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${seconds} s`, result)
     if (nobody.test(words)) throw new ApiAway(`the API does not answer: ${words}`, result)
     const failing = words.match(notReady)
     throw failing ? new ApiAway(`the API is not ready: ${failing.join(', ')}`, result) : new KubectlError(words, result)
   }
-  return async (args, input = '') => {
-    if (args.includes('--server')) return run(args, input, 20) // one server by itself: not the way that the others take
+  return kubectlOf(async (command, options) => {
+    if (options.server !== undefined) return run(command, options, 20) // not the way that the others take
     try {
-      if (away) await run(['get', '--raw', '/readyz'], '', 2)
+      const { signal } = options
+      if (away) await run('get --raw /readyz', signal ? { signal } : {}, 2)
       away = false
-      return await run(args, input, 20)
+      return await run(command, options, 20)
     } catch (error) {
       away = error instanceof ApiAway
       throw error
     }
-  }
+  })
 }
 
-// What the API itself says has run out of time is another's fault, a kubelet's or a webhook's, unless it is etcd's.
+// Where the API itself says that something timed out, that is a kubelet or a webhook, unless it is etcd.
 const tooLate = /^(?!Error from server).*(context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout)|etcdserver: request timed out/m
 const nobody = /^Unable to connect to the server|^The connection to the server .* was refused/m
 // Of what /readyz lists in one quoted line, what fails.
@@ -58,49 +106,3 @@ export class KubectlError extends Error {
 export class ApiAway extends KubectlError {
   override name = 'ApiAway'
 }
-
-/** The step that the cluster has the objects of a manifest, as the server would store them. */
-export const manifestStep = (kubectl: Kubectl, name: string, manifest: string): Step => ({
-  name,
-  check: async () => {
-    try {
-      await kubectl(['diff', '--server-side', '--force-conflicts', '-f', '-'], manifest)
-      return ''
-    } catch (error) {
-      if (!(error instanceof KubectlError)) throw error
-      if (/namespaces? .* not found/.test(error.message)) return 'is missing'
-      const changed = [...error.stdout.matchAll(/^diff .*\/MERGED-[^/]*\/(\S+)$/gm)].map(([, file = '']) => objectOf(file))
-      if (error.exitCode === 1 && changed.length > 0) return `missing or different: ${changed.join(', ')}`
-      throw error
-    }
-  },
-  change: async () => void (await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifest)),
-  within: 30 // an object whose status is just changing can differ from itself
-})
-
-// kubectl diff names its files by group.version.Kind.namespace.name.
-const objectOf = (file: string): string => {
-  const [, kind, namespace, name] = /\bv\d\w*\.([A-Z]\w*)\.([^.]*)\.(.+)$/.exec(file) ?? []
-  return kind ? `${kind} ${namespace ? `${namespace}/` : ''}${name}` : file
-}
-
-/** What the scripts read of a Kubernetes Node. */
-export type Node = {
-  metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
-  spec: { taints?: { key: string; value?: string; effect: string }[] }
-  status: {
-    conditions?: { type: string; status: string; message?: string }[]
-    allocatable?: Record<string, string>
-    nodeInfo?: { kubeletVersion: string; containerRuntimeVersion: string; osImage: string; kernelVersion: string }
-  }
-}
-
-/** Every Node of the cluster by name. */
-export const getNodes = async (kubectl: Kubectl): Promise<Map<string, Node>> => {
-  const { items } = JSON.parse(await kubectl(['get', 'nodes', '-o', 'json'])) as { items: Node[] }
-  return new Map(items.map((node) => [node.metadata.name, node]))
-}
-
-/** True where a condition of the node, such as Ready or EtcdIsVoter, is True. */
-export const is = (node: Node | undefined, type: string): boolean =>
-  node?.status.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false

@@ -99,6 +99,30 @@ const examine = async (file: string, isBinary: boolean, memory: string) => {
 export const sha256Of = async (file: string): Promise<string> =>
   (await examine(file, false, join(defaultCache, 'verified.json'))).sha256
 
+/** The release as a runbook names it: its files as they are called, and placeholders for their sums. */
+export const releaseByName = ({ k3s }: Pick<Settings, 'k3s'>): Release => {
+  const { k3s: binary, images } = namesFor('amd64')
+  return {
+    k3s: { file: binary, sha256: '<SHA256_OF_K3S>' },
+    images: { file: images, sha256: '<SHA256_OF_IMAGES>' },
+    folder: k3s.artifacts || join(defaultCache, k3s.version)
+  }
+}
+
+/** How the files of the release are got and verified by hand, in Markdown. */
+export const releaseByHand = ({ k3s }: Pick<Settings, 'k3s'>): string => {
+  const { k3s: binary, images, sums } = namesFor('amd64')
+  return `The files of K3s ${k3s.version} are \`${binary}\`, \`${images}\` and \`${sums}\`, from ${releaseUrl(k3s)} or the
+bastion's ~/.keybuzz/cache/${k3s.version}. Put them into the folder that you work in, and verify them:
+
+\`\`\`bash
+sha256sum --check --ignore-missing ${sums}
+chmod 0755 ${binary}
+\`\`\`
+
+\`<SHA256_OF_K3S>\` and \`<SHA256_OF_IMAGES>\` stand for the sums of the two files in \`${sums}\`.`
+}
+
 const parseSums = (text: string): Map<string, string> => {
   const entries = [...text.matchAll(/^([0-9a-f]{64}) [ *](?:.*\/)?(\S+)\r?$/gm)]
   return new Map(entries.map(([, sum = '', name = '']) => [name, sum]))
@@ -184,6 +208,9 @@ const explain = (error: unknown, version: string, url: string): Error => {
     + '--artifacts.', { cause: error })
 }
 
+const releaseUrl = ({ release_url, version }: Settings['k3s']): string =>
+  `${release_url.replace(/\/+$/, '')}/${encodeURIComponent(version)}`
+
 /**
  * The files of the K3s release that the settings name: in the given folder, else in the cache, else downloaded into
  * it. Each is checked against the release's own SHA-256 sums, and the binary is asked for its version. What was found
@@ -205,7 +232,7 @@ export const artifacts = async (
   if (first.faults.length === 0) return first.release
   if (given) throw new UsageError(first.faults)
 
-  const url = `${k3s.release_url.replace(/\/+$/, '')}/${encodeURIComponent(k3s.version)}`
+  const url = releaseUrl(k3s)
   try {
     await fill(target, url, options)
   } catch (error) {

@@ -13,7 +13,36 @@ export type RunOptions = {
   timeout?: number
   /** A new connection of its own, which proves that the node still lets the bastion in. */
   fresh?: boolean
-  /** Ends the script, on the node too. Default: the run's own signal, see `cancelOn`. */
+  /** Ends the script, on the node too (default: the run's own signal). */
+  signal?: AbortSignal
+}
+
+/** The way to the nodes. One is made for a run of a script. */
+export type Ssh = {
+  /**
+   * Runs a bash script as root on a host and returns what it printed. A script that fails is a result, not an error.
+   * Throws Unreachable where the host does not answer, and an AbortError where the run was interrupted.
+   */
+  run: (host: Host, script: string, options?: RunOptions) => Promise<Result>
+  /** Like run, but a script that fails is an Error with the last lines that it printed. Returns its stdout. */
+  capture: (host: Host, script: string, options?: RunOptions) => Promise<string>
+  /**
+   * Copies a file of the bastion to a path on a host as root, in place at once and only when its SHA-256 is `sha256`.
+   * Throws where it did not arrive whole; what was there before then stays.
+   */
+  push: (host: Host, file: string, to: Destination) => Promise<void>
+  /** How much went over the wire, for the summary and the benchmark. */
+  traffic: { connections: number; commands: number }
+}
+
+type Destination = { path: string; mode: string; sha256: string }
+
+export type Connection = {
+  /** Seconds that a connection may take (default 10). */
+  connectTimeout?: number
+  /** Default 22, which leaves it to ~/.ssh/config. */
+  port?: number
+  /** Ends every script that has no signal of its own. */
   signal?: AbortSignal
 }
 
@@ -22,25 +51,7 @@ export class Unreachable extends Error {
   override name = 'Unreachable'
 }
 
-/** How much went over the wire, for the summary and the benchmark. */
-export const traffic = { connections: 0, commands: 0 }
-
 const sockets = home('ssh')
-let connectTimeout = 10
-let port = 22
-let cancelled: AbortSignal | undefined
-
-type Configuration = { connectTimeout?: number; port?: number; signal?: AbortSignal }
-
-/**
- * Sets the seconds that a connection may take, the port where it is not for ~/.ssh/config to say, and the signal that
- * ends every script without a signal of its own.
- */
-export const configureSsh = (options: Configuration): void => {
-  connectTimeout = options.connectTimeout ?? connectTimeout
-  port = options.port ?? port
-  cancelled = options.signal ?? cancelled
-}
 
 // The first line on stdin says how long the script may take and how many bytes it has; the script follows, and stdin
 // then stays open: when it closes (ctrl-C, kill -9, a lost connection) the node ends the script by itself.
@@ -64,20 +75,6 @@ const controlPath = (host: Host): string => {
   return join(sockets, name)
 }
 
-// BatchMode: a host that asks for a password would hang a run at night. Everything else is the operator's ~/.ssh/config.
-const sshArguments = (host: Host, fresh: boolean): string[] => {
-  const path = controlPath(host)
-  if (fresh || !existsSync(path)) traffic.connections++
-  return [
-    '-T',
-    ...(port === 22 ? [] : [`-p${port}`]),
-    ...['BatchMode=yes', `ConnectTimeout=${connectTimeout}`, 'ServerAliveInterval=5', 'ServerAliveCountMax=3'],
-    ...(fresh
-      ? ['ControlMaster=no', 'ControlPath=none']
-      : ['ControlMaster=auto', `ControlPath=${path}`, 'ControlPersist=60'])
-  ].flatMap((word) => (word.startsWith('-') ? [word] : ['-o', word])).concat(`${host.user}@${host.address}`)
-}
-
 const asRoot = (host: Host, command: string): string => (host.user === 'root' ? command : `sudo -n ${command}`)
 
 const unreachable = (host: Host, stderr: string): Unreachable => {
@@ -87,70 +84,76 @@ const unreachable = (host: Host, stderr: string): Unreachable => {
   )
 }
 
-/**
- * Runs a bash script as root on a host and returns what it printed. A script that fails is a result, not an error.
- * Throws Unreachable where the host does not answer, and an AbortError where the run was interrupted.
- */
-export const run = async (host: Host, script: string, options: RunOptions = {}): Promise<Result> => {
-  const { timeout = 60, fresh = false, signal = cancelled } = options
-  signal?.throwIfAborted()
-  traffic.commands++
-  const body = Buffer.from(`main() {\nset -euo pipefail\n${script}\n}\nmain </dev/null\n`)
-  const ssh = execa('ssh', [...sshArguments(host, fresh), asRoot(host, `bash -c ${quote(receiver)}`)], {
-    stdin: 'pipe',
-    reject: false,
-    stripFinalNewline: false,
-    timeout: (timeout + connectTimeout + 10) * 1000,
-    maxBuffer: 64 * 1024 * 1024,
-    ...(signal ? { cancelSignal: signal } : {})
-  })
-  ssh.stdin.on('error', () => {}) // the node went away before it had read all: ssh's exit code says so
-  ssh.stdin.write(Buffer.concat([Buffer.from(`${timeout} ${body.length}\n`), body]))
-  const result = await ssh
-  signal?.throwIfAborted()
-  if (result.exitCode === undefined || result.exitCode === 255) throw unreachable(host, result.stderr)
-  const late = result.exitCode === 124 ? `\ntook longer than ${timeout} s and was ended` : ''
-  return { stdout: result.stdout, stderr: result.stderr + late, exitCode: result.exitCode }
-}
+/** Makes the way to the nodes. See Ssh. */
+export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Connection = {}): Ssh => {
+  const traffic = { connections: 0, commands: 0 }
 
-/** Like run, but a script that fails is an Error with the last lines that it printed. Returns its stdout. */
-export const capture = async (host: Host, script: string, options: RunOptions = {}): Promise<string> => {
-  const result = await run(host, script, options)
-  if (result.exitCode === 0) return result.stdout
-  throw new Error(lastWords(result))
+  // BatchMode: a host that asks for a password would hang a run at night. Everything else is the operator's ~/.ssh/config.
+  const sshArguments = (host: Host, fresh: boolean): string[] => {
+    const path = controlPath(host)
+    if (fresh || !existsSync(path)) traffic.connections++
+    return [
+      '-T',
+      ...(port === 22 ? [] : [`-p${port}`]),
+      ...['BatchMode=yes', `ConnectTimeout=${connectTimeout}`, 'ServerAliveInterval=5', 'ServerAliveCountMax=3'],
+      ...(fresh
+        ? ['ControlMaster=no', 'ControlPath=none']
+        : ['ControlMaster=auto', `ControlPath=${path}`, 'ControlPersist=60'])
+    ].flatMap((word) => (word.startsWith('-') ? [word] : ['-o', word])).concat(`${host.user}@${host.address}`)
+  }
+
+  const run: Ssh['run'] = async (host, script, { timeout = 60, fresh = false, signal = whole } = {}) => {
+    signal?.throwIfAborted()
+    traffic.commands++
+    const body = Buffer.from(`main() {\nset -euo pipefail\n${script}\n}\nmain </dev/null\n`)
+    const ssh = execa('ssh', [...sshArguments(host, fresh), asRoot(host, `bash -c ${quote(receiver)}`)], {
+      stdin: 'pipe',
+      reject: false,
+      stripFinalNewline: false,
+      timeout: (timeout + connectTimeout + 10) * 1000,
+      maxBuffer: 64 * 1024 * 1024,
+      ...(signal ? { cancelSignal: signal } : {})
+    })
+    ssh.stdin.on('error', () => {}) // the node went away before it had read all: ssh's exit code says so
+    ssh.stdin.write(Buffer.concat([Buffer.from(`${timeout} ${body.length}\n`), body]))
+    const result = await ssh
+    signal?.throwIfAborted()
+    if (result.exitCode === undefined || result.exitCode === 255) throw unreachable(host, result.stderr)
+    const late = result.exitCode === 124 ? `\ntook longer than ${timeout} s and was ended` : ''
+    return { stdout: result.stdout, stderr: result.stderr + late, exitCode: result.exitCode }
+  }
+
+  const capture: Ssh['capture'] = async (host, script, options) => {
+    const result = await run(host, script, options)
+    if (result.exitCode === 0) return result.stdout
+    throw new Error(lastWords(result))
+  }
+
+  const push: Ssh['push'] = async (host, file, { path, mode, sha256 }) => {
+    const receive = `set -e
+mkdir -p "$(dirname ${path})"
+trap 'rm -f ${path}.part' EXIT
+cat > ${path}.part
+echo '${sha256}  ${path}.part' | sha256sum --check --quiet
+chmod ${mode} ${path}.part
+mv ${path}.part ${path}`
+    traffic.commands++
+    try {
+      await execa('ssh', [...sshArguments(host, false), asRoot(host, `bash -c ${quote(receive)}`)], {
+        inputFile: file,
+        ...(whole ? { cancelSignal: whole } : {})
+      })
+    } catch (error) {
+      whole?.throwIfAborted()
+      if (!(error instanceof ExecaError)) throw error
+      if (error.exitCode === undefined || error.exitCode === 255) throw unreachable(host, String(error.stderr))
+      throw new Error(`${file} did not arrive whole as ${path}\n${String(error.stderr).trim()}`)
+    }
+  }
+
+  return { run, capture, push, traffic }
 }
 
 /** The last lines that a failed script printed, and its exit code, for a message. */
 export const lastWords = ({ stdout, stderr, exitCode }: Result): string =>
   [...(stderr.trim() || stdout.trim()).split('\n').slice(-6), `exit ${exitCode}`].filter(Boolean).join('\n')
-
-/**
- * Copies a file of the bastion to a path on a host as root, in place at once and only when its SHA-256 is `sha256`.
- * Throws where it did not arrive whole; what was there before then stays.
- */
-export const push = async (
-  host: Host,
-  file: string,
-  to: { path: string; mode: string; sha256: string; signal?: AbortSignal }
-): Promise<void> => {
-  const signal = to.signal ?? cancelled
-  const receive = `set -e
-mkdir -p "$(dirname ${to.path})"
-trap 'rm -f ${to.path}.part' EXIT
-cat > ${to.path}.part
-echo '${to.sha256}  ${to.path}.part' | sha256sum --check --quiet
-chmod ${to.mode} ${to.path}.part
-mv ${to.path}.part ${to.path}`
-  traffic.commands++
-  try {
-    await execa('ssh', [...sshArguments(host, false), asRoot(host, `bash -c ${quote(receive)}`)], {
-      inputFile: file,
-      ...(signal ? { cancelSignal: signal } : {})
-    })
-  } catch (error) {
-    signal?.throwIfAborted()
-    if (!(error instanceof ExecaError)) throw error
-    if (error.exitCode === undefined || error.exitCode === 255) throw unreachable(host, String(error.stderr))
-    throw new Error(`${file} did not arrive whole as ${to.path}\n${String(error.stderr).trim()}`)
-  }
-}

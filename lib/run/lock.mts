@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import type { Host } from '../input/inventory.mts'
-import { capture, Unreachable } from '../reach/ssh.mts'
+import { Unreachable, type Ssh } from '../reach/ssh.mts'
+import { withRoles, type Means } from './run.mts'
 
 /** Somebody else is at work on the cluster. */
 export class Locked extends Error {
@@ -18,15 +19,16 @@ const me = `${userInfo().username}@${hostname()}`
  * Returns what releases it. Throws Locked, saying who holds it, since when, and for which script.
  */
 export const takeLock = async (
-  servers: Host[],
+  { hosts, ssh }: Pick<Means, 'hosts' | 'ssh'>,
   { script, force }: { script: string; force: boolean }
 ): Promise<() => Promise<void>> => {
   const id = randomUUID()
+  const { servers } = withRoles(hosts)
   for (const server of servers) {
     try {
-      const holder = await capture(server, takeScript({ script, force, id }))
-      if (holder !== '') return await settle(server, holder, { script, id })
-      return () => release(server, id)
+      const holder = await ssh.capture(server, takeScript({ script, force, id }))
+      if (holder !== '') return await settle(ssh, server, holder, { script, id })
+      return () => release(ssh, server, id)
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error
     }
@@ -45,18 +47,18 @@ else
   { grep -q . ${folder}/holder && cat ${folder}/holder; } 2>/dev/null || echo 'somebody'
 fi`
 
-const settle = async (server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
+const settle = async (ssh: Ssh, server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
   const [who, holding = '', since, script, id] = holder.split('\n')
   if (who === me && processOf(parseInt(holding)) !== holding) {
     // Compared again on the node: two runs that find the same dead holder must not both take its place.
-    const now = await capture(server, `
+    const now = await ssh.capture(server, `
 if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]] && mv ${folder} ${folder}.${mine.id}; then
   rm -rf ${folder}.${mine.id}
   ${takeScript({ ...mine, force: false })}
 else
   echo 'another run took over'
 fi`)
-    if (now === '') return () => release(server, mine.id)
+    if (now === '') return () => release(ssh, server, mine.id)
   }
   const what = script === undefined ? 'nothing more is known' : `${script} since ${since} (process ${holding.split(' ')[0]})`
   throw new Locked(
@@ -65,8 +67,8 @@ fi`)
   )
 }
 
-const release = async (server: Host, id: string): Promise<void> => {
-  await capture(server, `if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]]; then rm -rf ${folder}; fi`, {
+const release = async (ssh: Ssh, server: Host, id: string): Promise<void> => {
+  await ssh.capture(server, `if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]]; then rm -rf ${folder}; fi`, {
     signal: new AbortController().signal // also after ctrl-C
   })
 }

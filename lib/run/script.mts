@@ -1,47 +1,64 @@
-import { readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { inspect, parseArgs } from 'node:util'
-import { confirm, input } from '@inquirer/prompts'
+import { writeFile } from 'node:fs/promises'
+import { inspect } from 'node:util'
 import { isAbort, UsageError } from '../base/errors.mts'
-import { createRun, type Run } from './run.mts'
+import { duration, closest, plural } from '../base/words.mts'
 import { readInputs } from '../input/inputs.mts'
 import type { Host } from '../input/inventory.mts'
+import { redact } from '../input/secrets.mts'
+import { contextOf } from '../input/settings.mts'
+import { createKubectl } from '../reach/kubectl.mts'
+import { artifacts, type Release } from '../reach/release.mts'
+import { createSsh } from '../reach/ssh.mts'
+import { agreed, hasTerminal, needTerminal, typed } from './confirm.mts'
+import { flag, flagLines, misuse, parseFlags, value, type Flags, type Values } from './flags.mts'
+import { readHeader } from './header.mts'
 import { Locked, takeLock } from './lock.mts'
 import { count, createReport, renderCounts, type Report, type Section } from './report.mts'
-import { redact } from '../input/secrets.mts'
-import type { Settings } from '../input/settings.mts'
-import { configureSsh, traffic } from '../reach/ssh.mts'
-import { closest, duration, plural } from '../base/words.mts'
+import { createRun, type Means, type Run } from './run.mts'
+import { renderRunbook } from './runbook.mts'
 
 /** A numbered script: what it is called, and its story, which is told once as a plan and once as an apply. */
 export type Script = {
   id: string
   title: string
-  /** Flags of its own, each with its line of --help: '--out FILE  ...' takes a value, '--watch     ...' none. */
-  flags?: Record<string, string>
+  /** Its own file, whose header comment is its help. */
+  file: string
+  /** Flags of its own. */
+  flags: Flags
   /** The role of the hosts that it works on; both by default. */
   role?: Host['role']
-  story: (run: Run) => Promise<void>
+  story: (run: Run, flags: never) => Promise<void>
 }
+
+type Told<Own extends Flags> = Omit<Script, 'flags' | 'story'> & {
+  flags?: Own
+  story: (run: Run, flags: Values<Own>) => Promise<void>
+}
+
+/** Makes a script. Its story gets what was given for its own flags. */
+export const script = <Own extends Flags = Record<never, never>>(told: Told<Own>): Script => ({ flags: {}, ...told })
 
 const exitCodes = { converged: 0, failed: 1, changes: 2, usage: 64, interrupted: 130 }
 
 const commonFlags = {
-  plan: { type: 'boolean', help: '--plan             say what would change, change nothing' },
-  yes: { type: 'boolean', short: 'y', help: '--yes              apply without asking' },
-  hosts: { type: 'string', help: '--hosts A,B        only these hosts of the inventory' },
-  inventory: { type: 'string', help: '--inventory FILE   default: servers.tsv beside the script' },
-  settings: { type: 'string', help: '--settings FILE    default: settings.yaml beside the script' },
-  json: { type: 'boolean', help: '--json             the result as JSON on stdout, the text on stderr' },
-  verbose: { type: 'boolean', help: '--verbose          also every fact that holds' },
-  'force-unlock': { type: 'boolean', help: '--force-unlock     take the lock from a run that is dead' },
-  help: { type: 'boolean', short: 'h', help: '--help             this text' }
-} as const
+  plan: flag('say what would change, change nothing'),
+  yes: flag('apply without asking', 'y'),
+  hosts: value('A,B', 'only these hosts of the inventory'),
+  inventory: value('FILE', 'default: servers.tsv beside the script'),
+  settings: value('FILE', 'default: settings.yaml beside the script'),
+  artifacts: value('DIR', 'a folder that holds the files of the K3s release already'),
+  runbook: value('FILE', 'write how all this is done by hand (- for stdout); contacts no host'),
+  json: flag('the result as JSON on stdout, the text on stderr'),
+  verbose: flag('also every fact that holds'),
+  'force-unlock': flag('take the lock from a run that is dead; must be confirmed at a terminal'),
+  help: flag('this text', 'h')
+}
 
 // A script that only reads has no use for these.
 const applying = ['plan', 'yes', 'force-unlock']
 
-const flagsOf = (mode: Mode) =>
+const flagsOf = (mode: Mode): Flags =>
   Object.fromEntries(Object.entries(commonFlags).filter(([name]) => mode === 'apply' || !applying.includes(name)))
 
 const exitHelp = {
@@ -51,71 +68,17 @@ const exitHelp = {
 
 type Mode = 'apply' | 'validate'
 
-type Flags = ReturnType<typeof parseFlags>
-
-// In --help a flag's value follows it after one blank, what it does after two.
-const takesValue = (text: string): boolean => /^--\S+ \S/.test(text)
-
-const parseFlags = (argv: string[], own: Record<string, string>, mode: Mode) => {
-  const options = {
-    ...Object.fromEntries(
-      Object.entries(flagsOf(mode)).map(([name, { help: _, ...option }]) => [name, { ...option, multiple: true } as const])
-    ),
-    ...Object.fromEntries(Object.entries(own).map(([name, text]) =>
-      [name, { type: takesValue(text) ? 'string' : 'boolean', multiple: true } as const]
-    ))
-  }
-  const { values, positionals, tokens } = parseArgs({ args: argv, options, strict: false, allowPositionals: true, tokens: true })
-  const faults = positionals.map((word) => fault(word, 'no arguments, only flags', 'Run with --help.'))
-  for (const token of tokens) {
-    if (token.kind !== 'option') continue
-    const known = options[token.name]
-    if (known === undefined) {
-      const near = closest(token.name, Object.keys(options))
-      faults.push(fault(token.rawName, 'a flag that this script has', near ? `Did you mean --${near}?` : 'Run with --help.'))
-    } else if (known.type === 'string' && !token.value) {
-      faults.push(fault(token.rawName, 'a value', `Give it one: ${token.rawName} VALUE.`))
-    } else if (known.type === 'boolean' && token.value !== undefined) {
-      faults.push(fault(token.rawName, 'no value', `Write ${token.rawName} alone.`))
-    }
-  }
-  for (const [name, given] of Object.entries(values)) {
-    if (Array.isArray(given) && given.length > 1) faults.push(fault(`--${name}`, 'it once', 'Take the others out.'))
-  }
-  if (faults.length > 0) throw new UsageError(faults)
-  const is = (name: keyof typeof commonFlags): boolean => values[name] !== undefined
-  const text = (name: string): string | undefined => {
-    const value = (values[name] as (string | boolean)[] | undefined)?.[0]
-    return value === true ? '' : value || undefined
-  }
-  return {
-    ...{ plan: is('plan'), yes: is('yes'), json: is('json'), verbose: is('verbose'), help: is('help') },
-    ...{ forceUnlock: is('force-unlock'), hosts: text('hosts'), inventory: text('inventory'), settings: text('settings') },
-    own: Object.fromEntries(Object.keys(own).map((name) => [name, text(name)]))
-  }
-}
-
-const fault = (value: string, expected: string, remedy: string) => ({ file: 'command line', what: value, expected, remedy })
-
-/** A script's own header comment is its help. */
-const help = (file: string, own: Record<string, string>, mode: Mode): string => {
-  const header = readFileSync(file, 'utf8').split('\n').slice(1)
-  const lines = header.slice(0, header.findIndex((line) => !line.startsWith('//'))).map((line) => line.replace(/^\/\/ ?/, ''))
-  const flags = [...Object.values(own), ...Object.values(flagsOf(mode)).map(({ help: text }) => text)]
-  return [...lines, '', ...flags.map((text) => `  ${text}`), '', exitHelp[mode]].join('\n')
-}
+const help = (file: string, flags: Flags, mode: Mode): string =>
+  [...readHeader(file).lines, '', ...flagLines(flags).map((line) => `  ${line}`), '', exitHelp[mode]].join('\n')
 
 const chooseHosts = (hosts: Host[], names: string | undefined): Host[] => {
   if (names === undefined) return hosts
   const all = hosts.map(({ name }) => name)
   const chosen = names.split(',').map((name) => name.trim()).filter(Boolean)
-  const faults = chosen
-    .filter((name) => !all.includes(name))
-    .map((name) => ({
-      ...fault('--hosts', `one of ${all.join(', ')}`, closest(name, all) ? `Did you mean ${closest(name, all)}?` : 'Correct it.'),
-      value: name
-    }))
-  if (chosen.length === 0) faults.push({ ...fault('--hosts', `one of ${all.join(', ')}`, 'Name a host.'), value: names })
+  const expected = `one of ${all.join(', ')}`
+  const faults = chosen.filter((name) => !all.includes(name)).map((name) =>
+    misuse('--hosts', expected, closest(name, all) ? `Did you mean ${closest(name, all)}?` : 'Correct it.', name))
+  if (chosen.length === 0) faults.push(misuse('--hosts', expected, 'Name a host.', names))
   if (faults.length > 0) throw new UsageError(faults)
   return hosts.filter(({ name }) => chosen.includes(name))
 }
@@ -123,12 +86,10 @@ const chooseHosts = (hosts: Host[], names: string | undefined): Host[] => {
 type Operation = {
   name: string
   scripts: Script[]
-  flags: Flags
-  settings: Settings
-  hosts: Host[]
-  chosen: Host[]
+  flags: Values<typeof commonFlags>
+  own: never
+  means: Means
   report: Report
-  signal: AbortSignal
   after: After | undefined
 }
 
@@ -141,26 +102,29 @@ export type Validated = {
   say: (line: string) => void
 }
 
-type After = (validated: Validated) => Promise<{ exitCode: number } & Record<string, unknown>>
+type After = (validated: Validated, flags: never) => Promise<{ exitCode: number } & Record<string, unknown>>
+
+type Options<Own extends Flags> = {
+  /** Flags beside those of the scripts. */
+  flags?: Own
+  /** Picks from the scripts. */
+  choose?: (flags: Values<Own>) => Script[]
+  /** `validate` looks only: nothing is asked or changed, and no lock is taken. */
+  mode?: Mode
+  /** Goes on with what a validation has found. Returns the exit code, and what the result as JSON is to have besides. */
+  after?: (validated: Validated, flags: Values<Own>) => ReturnType<After>
+}
 
 /**
  * Runs scripts as an operator asked for on the command line: reads the inputs, plans, asks, applies, and sets the exit
- * code. `file` is the script that was started; `choose` picks from `scripts` by flags of their own. With mode
- * `validate` it looks only: nothing is asked or changed, and no lock is taken; `after` may then go on with what was
- * found, and returns the exit code and what the result as JSON is to have besides.
+ * code. `file` is the script that was started.
  */
-export const operate = async (
+export const operate = async <Own extends Flags = Record<never, never>>(
   scripts: Script[],
   file: string,
-  { flags: extra = {}, choose = () => scripts, mode = 'apply', after }: {
-    flags?: Record<string, string>
-    choose?: (flags: Record<string, string | undefined>) => Script[]
-    mode?: Mode
-    after?: After
-  } = {}
+  { flags: extra, choose = () => scripts, mode = 'apply', after }: Options<Own> = {}
 ): Promise<void> => {
   const interrupt = new AbortController()
-  configureSsh({ signal: interrupt.signal })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       if (interrupt.signal.aborted) process.exit(exitCodes.interrupted)
@@ -169,27 +133,37 @@ export const operate = async (
   }
   process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe went away
   try {
-    const own = Object.assign({}, extra, ...scripts.map(({ flags }) => flags ?? {})) as Record<string, string>
-    const flags = parseFlags(process.argv.slice(2), own, mode)
-    if (flags.help) return console.log(help(file, own, mode))
+    const known = Object.assign({}, extra, ...scripts.map(({ flags }) => flags), flagsOf(mode)) as Flags
+    const given = parseFlags(process.argv.slice(2), known)
+    const flags = given as Values<typeof commonFlags>
+    const own = given as never
+    if (flags.help) return console.log(help(file, known, mode))
     const here = dirname(file)
-    const wanted = choose(flags.own)
+    const wanted = choose(own)
     const { settings, hosts, notes } = await readInputs({
       settings: flags.settings ?? join(here, 'settings.yaml'),
       inventory: flags.inventory ?? join(here, 'servers.tsv')
     })
-    configureSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port })
     const chosen = chooseHosts(hosts, flags.hosts)
-    if (mode === 'apply' && !flags.plan && !flags.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
-      throw new UsageError([fault('--yes', 'it where there is no terminal to ask at', 'Add --yes to apply, or --plan to look only.')])
+    const { signal } = interrupt
+    if (flags.runbook !== undefined) {
+      const text = await renderRunbook(wanted, own, { hosts, chosen, settings, signal })
+      return flags.runbook === '-' ? void process.stdout.write(text) : await writeFile(flags.runbook, text)
+    }
+    if (mode === 'apply' && !flags.plan && !flags.yes && !hasTerminal()) {
+      throw new UsageError([misuse('--yes', 'it where there is no terminal to ask at', 'Add --yes to apply, or --plan to look only.')])
     }
     const name = basename(file, '.mts').replace('09_k3s_', '')
     const report = createReport(name, flags)
     for (const note of notes) report.note(note)
+
+    const ssh = createSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port, signal })
+    let asked: Promise<Release> | undefined
+    const release = (): Promise<Release> => (asked ??= artifacts(settings, { dir: flags.artifacts, signal, say: report.note }))
+    const kubectl = createKubectl({ k3s: async () => (await release()).k3s.file, context: contextOf(settings), signal })
+    const means: Means = { hosts, chosen, settings, signal, ssh, kubectl, release }
     const perform = mode === 'apply' ? converge : validate
-    process.exitCode = await perform({
-      name, scripts: wanted, flags, settings, hosts, chosen, report, signal: interrupt.signal, after
-    })
+    process.exitCode = await perform({ name, scripts: wanted, flags, own, means, report, after: after as After | undefined })
   } catch (error) {
     process.exitCode = explain(error, interrupt.signal.aborted)
   }
@@ -214,7 +188,8 @@ const explain = (error: unknown, interrupted: boolean): number => {
 }
 
 const converge = async (operation: Operation): Promise<number> => {
-  const { scripts, flags, hosts, report } = operation
+  const { scripts, flags, means, report } = operation
+  if (flags['force-unlock']) needTerminal('--force-unlock')
   const started = performance.now()
   const plan: Section[] = []
   for (const script of scripts) plan.push(await tell(script, 'plan', operation, plan.some(hasChanges)))
@@ -227,10 +202,12 @@ const converge = async (operation: Operation): Promise<number> => {
   if (flags.plan) return finish(failed ?? (changes ? exitCodes.changes : exitCodes.converged), plan)
   // An apply waits for what is just coming up, as after a power failure; a plan does not.
   if (!changes && !(failed !== undefined && flags.yes)) return finish(failed ?? exitCodes.converged, plan)
-  if (!flags.yes && !(await agreed(plan))) return finish(failed ?? exitCodes.changes, plan)
+  if (!flags.yes && !(await agreed(question(plan)))) return finish(failed ?? exitCodes.changes, plan)
 
-  if (flags.forceUnlock) await sure()
-  const release = await takeLock(hosts.filter(({ role }) => role === 'server'), { script: operation.name, force: flags.forceUnlock })
+  const force = flags['force-unlock']
+  // Two runs that change one cluster at once can lose it, so --yes does not answer this.
+  if (force) await typed('unlock', 'Another run may be at work, and its lock is taken from it.')
+  const release = await takeLock(means, { script: operation.name, force })
   const applied: Section[] = []
   try {
     for (const script of scripts) {
@@ -247,7 +224,7 @@ const converge = async (operation: Operation): Promise<number> => {
 }
 
 const validate = async (operation: Operation): Promise<number> => {
-  const { scripts, report, after } = operation
+  const { scripts, own, report, after } = operation
   const started = performance.now()
   const sections: Section[] = []
   for (const script of scripts) sections.push(await tell(script, 'validate', operation, false))
@@ -255,7 +232,7 @@ const validate = async (operation: Operation): Promise<number> => {
   const exitCode = sections.some(hasFailures) ? exitCodes.failed : exitCodes.converged
   const run = runOf(scripts.at(-1)!, 'validate', operation, false)
   const seconds = (performance.now() - started) / 1000
-  const { exitCode: code, ...more } = after ? await after({ run, sections, exitCode, seconds, say: report.say }) : { exitCode }
+  const { exitCode: code, ...more } = after ? await after({ run, sections, exitCode, seconds, say: report.say }, own) : { exitCode }
   return print(operation, code, sections, started, more)
 }
 
@@ -267,22 +244,22 @@ const sum = ({ report }: Operation, sections: Section[], started: number): void 
   report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
 }
 
-const print = ({ flags }: Operation, code: number, sections: Section[], started: number, more: object = {}): number => {
+const print = ({ flags, means }: Operation, code: number, sections: Section[], started: number, more: object = {}): number => {
   const seconds = (performance.now() - started) / 1000
-  if (flags.json) console.log(redact(JSON.stringify({ ...resultOf(code, seconds, sections), ...more }, undefined, 2)))
+  if (flags.json) console.log(redact(JSON.stringify({ ...resultOf(means, code, seconds, sections), ...more }, undefined, 2)))
   return code
 }
 
-const runOf = ({ id }: Script, mode: Run['mode'], operation: Operation, pending: boolean): Run => {
-  const { settings, hosts, chosen, flags, report, signal } = operation
-  return createRun({ mode, script: id, hosts, settings, flags: flags.own, chosen, signal, listener: report, pending })
-}
+type Telling = Exclude<Run['mode'], 'runbook'>
 
-const tell = async (script: Script, mode: Run['mode'], operation: Operation, pending: boolean): Promise<Section> => {
-  const { chosen, report } = operation
+const runOf = ({ id }: Script, mode: Telling, { means, report }: Operation, pending: boolean): Run =>
+  createRun({ ...means, mode, script: id, listener: report, pending })
+
+const tell = async (script: Script, mode: Telling, operation: Operation, pending: boolean): Promise<Section> => {
+  const { means: { chosen }, own, report } = operation
   report.open(script, mode, chosen.filter(({ role }) => script.role === undefined || script.role === role).length)
   try {
-    await script.story(runOf(script, mode, operation, pending))
+    await script.story(runOf(script, mode, operation, pending), own)
   } finally {
     report.close()
   }
@@ -296,34 +273,17 @@ const hasChanges = (section: Section): boolean => {
 }
 const hasFailures = (section: Section): boolean => count(outcomesOf(section)).failed > 0
 
-const agreed = async (plan: Section[]): Promise<boolean> => {
+const question = (plan: Section[]): string => {
   const { change } = count(plan.flatMap(outcomesOf))
   const hosts = new Set(plan.flatMap(({ hosts: all }) =>
     [...all].filter(([, outcomes]) => count(outcomes).change > 0).map(([host]) => host)
   ))
-  return confirm(
-    { message: `Apply ${plural(change, 'change')} to ${plural(hosts.size, 'host')}?`, default: false },
-    { output: process.stderr }
-  )
+  return `Apply ${plural(change, 'change')} to ${plural(hosts.size, 'host')}?`
 }
 
-// Two runs that change one cluster at once can lose it, so taking the lock by force is never answered by --yes.
-const sure = async (): Promise<void> => {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new UsageError([fault('--force-unlock', 'a terminal, for it must be confirmed', 'Run it at a terminal.')])
-  }
-  await input(
-    {
-      message: 'Another run may be at work. Type "unlock" to take its lock:',
-      validate: (answer) => answer === 'unlock' || 'Type unlock, or press ctrl-C.'
-    },
-    { output: process.stderr }
-  )
-}
-
-const resultOf = (exitCode: number, seconds: number, sections: Section[]) => ({
+const resultOf = ({ ssh }: Means, exitCode: number, seconds: number, sections: Section[]) => ({
   exitCode,
   seconds,
-  ssh: traffic,
+  ssh: ssh.traffic,
   scripts: sections.map(({ hosts, ...section }) => ({ ...section, hosts: Object.fromEntries(hosts) }))
 })

@@ -1,24 +1,13 @@
-import { createHash } from 'node:crypto'
-
-/** One fact about a host or the cluster, how it is checked, and how it is made so. */
-export type Step = {
+type Fact = {
   /** Reads as a fact: "has swap off". */
   name: string
-  /**
-   * Prints in words what differs, and nothing when the fact holds. A line that begins with "= " is evidence, which a
-   * fact that holds may have too: "= database 4 MB of 2048 MB". Shell for the node, run as root, or a function on the
-   * bastion. It only reads; a check that fails (exit code, exception) could not tell, which is a failure.
-   */
-  check: string | (() => Promise<string>)
-  /** Makes it so. A step without a change is an assertion. */
-  change?: string | (() => Promise<void>)
   /** Seconds for which an apply waits for the fact to hold, once it was changed or where it is an assertion. */
   within?: number
   /** Seconds that one check or change may take (default 60). */
   timeout?: number
   /** It may stop holding when an earlier step of the list is changed, such as "runs what is configured". */
   follows?: boolean
-  /** Its check makes objects of its own in the cluster and removes them. A plan, which only reads, leaves it out. */
+  /** Its check makes objects of its own in the cluster and removes them. A plan, which only reads, skips it. */
   trial?: boolean
   /** Told as failed in a plan too, whatever is pending: an apply would refuse. */
   always?: boolean
@@ -27,8 +16,32 @@ export type Step = {
 }
 
 /**
+ * A check prints in words what differs, and nothing when the fact holds. A line that begins with "= " is evidence, which a
+ * fact that holds may have too: "= database 4 MB of 2048 MB". It only reads; a check that fails (exit code, exception)
+ * could not tell, which is a failure. `look` is what an operator types to see the same; it is printed in runbooks.
+ */
+type AskedFromBastion = { check: () => Promise<string>; look: string }
+type AskedOnNode = { check: string; look?: never }
+
+/**
+ * A change makes the fact so. A step without one is an assertion. `byHand` is what an operator types to make the same
+ * change where it is a function; it is printed in runbooks.
+ */
+type MadeFromBastion = { change: () => Promise<void>; byHand: string }
+type MadeOnNode = { change: string; byHand?: never }
+type NotMade = { change?: never; byHand?: never }
+
+/** A fact about the cluster, looked at from the bastion. */
+export type ClusterStep = Fact & AskedFromBastion & (MadeFromBastion | NotMade)
+
+/** A fact about one node. Shell runs on the node as root, under bash with `set -euo pipefail`. */
+export type NodeStep = Fact & (AskedFromBastion | AskedOnNode) & (MadeFromBastion | MadeOnNode | NotMade)
+
+export type Step = ClusterStep | NodeStep
+
+/**
  * What a check found: words that say what differs, or none; `failed` where the check itself could not tell, `blind`
- * where that is nothing of its step's: what is to be done for the step would not help.
+ * where the reason lies elsewhere, so that the step's hint would not help.
  */
 export type Finding = { words: string; failed: boolean; blind?: boolean; evidence?: string }
 
@@ -43,12 +56,14 @@ export const findingOf = (printed: string): Finding => {
 export const holds = (finding: Finding | undefined): boolean =>
   finding !== undefined && !finding.failed && finding.words === ''
 
+/** True where the check is shell for the node. */
+export const isAskedOnNode = (step: Step): step is NodeStep & AskedOnNode => typeof step.check === 'string'
+
 // Separates the checks in what a batch prints, on stdout and on stderr alike.
 const mark = '\u001e'
 
 export type Batch = {
-  /** The checks, all of them shell. */
-  steps: Step[]
+  steps: (NodeStep & AskedOnNode)[]
   /** Shell to run before the first check. */
   change?: string
   /** The first step was just changed, by `change` or from the bastion. */
@@ -83,7 +98,7 @@ ${calls.join('\n')}`
 }
 
 // A fact that has a change is waited for only once the change was made: before, waiting for it would be in vain.
-const waitFor = (step: Step, changed: boolean): number =>
+const waitFor = (step: NodeStep, changed: boolean): number =>
   step.change === undefined || changed ? (step.within ?? 0) : 0
 
 /** Reads what a batch printed: a finding for each check that ran, in order. */
@@ -105,23 +120,26 @@ export const batchTimeout = ({ steps }: Batch): number =>
   60 + steps.reduce((sum, step) => sum + (step.timeout ?? 0) + (step.within ?? 0), 0)
 
 /**
- * The step that a file has exactly this text and mode (default 0644), owned by root. It is replaced whole, never
- * edited in place, and its text never shows: the check compares SHA-256 sums.
+ * The step that a file has exactly this text (whole lines) and mode (default 0644), owned by root. It is replaced whole,
+ * never edited in place.
  */
-export const fileStep = (path: string, text: string, { mode = '0644', name = `has ${path}` } = {}): Step => {
-  const sha256 = createHash('sha256').update(text).digest('hex')
-  return {
-    name,
-    check: `if [[ ! -f ${path} ]]; then echo "${path} is missing"; exit; fi
-echo '${sha256}  ${path}' | sha256sum --check --status || echo "${path} differs"
+export const fileStep = (path: string, text: string, { mode = '0644', name = `has ${path}` } = {}): NodeStep => ({
+  name,
+  check: `if [[ ! -f ${path} ]]; then echo '${path} is missing'; exit; fi
+cmp --silent - ${path} <<'END' || echo '${path} differs'
+${whole(text)}END
 mode=$(stat -c '0%a %U' ${path}); [[ $mode == '${mode} root' ]] || echo "${path} is $mode"`,
-    change: `install -d "$(dirname ${path})"
+  change: `install -d "$(dirname ${path})"
 umask 077
-base64 -d > ${path}.new <<'END'
-${Buffer.from(text).toString('base64').replaceAll(/.{76}/g, '$&\n')}
-END
+cat > ${path}.new <<'END'
+${whole(text)}END
 chown root:root ${path}.new
 chmod ${mode} ${path}.new
 mv ${path}.new ${path}`
-  }
+})
+
+const whole = (text: string): string => {
+  if (text !== '' && !text.endsWith('\n')) throw new Error('the text of a file must end with a line break')
+  if (/^END$/m.test(text)) throw new Error('the text of a file must not have the line END')
+  return text
 }

@@ -1,0 +1,65 @@
+import { parseArgs } from 'node:util'
+import { type Fault, UsageError } from '../base/errors.mts'
+import { closest } from '../base/words.mts'
+
+/** A flag of a script. Made with `flag` or `value`, which say of what type it is. */
+export type Flag<Type extends boolean | string | undefined> = {
+  help: string
+  /** What its value is called in --help; nothing where it takes none. */
+  value?: string
+  /** One letter. */
+  short?: string
+  /** Only there for the type. */
+  type?: Type
+}
+
+export type Flags = Record<string, Flag<boolean> | Flag<string | undefined>>
+
+/** What was given for each flag: true or false, or its value. */
+export type Values<Some extends Flags> = { [Name in keyof Some]: Some[Name] extends Flag<infer Type> ? Type : never }
+
+/** A flag that is there or not: `--watch`. */
+export const flag = (help: string, short?: string): Flag<boolean> => ({ help, ...(short === undefined ? {} : { short }) })
+
+/** A flag with a value: `--prove NODE`. */
+export const value = (name: string, help: string): Flag<string | undefined> => ({ help, value: name })
+
+/** The lines of --help for the flags. */
+export const flagLines = (flags: Flags): string[] =>
+  Object.entries(flags).map(([name, { help, value: what }]) =>
+    `${`--${name}${what === undefined ? '' : ` ${what}`}`.padEnd(18)} ${help}`)
+
+/** What is wrong with a flag on the command line. */
+export const misuse = (what: string, expected: string, remedy: string, found?: string): Fault => ({
+  file: 'command line', what, expected, remedy, ...(found === undefined ? {} : { value: found })
+})
+
+/**
+ * Reads the command line. Throws a UsageError that holds all its faults: an unknown flag, one that is there twice, a value
+ * where none belongs, none where one does, and anything that is no flag. A mistyped --plan must never apply.
+ */
+export const parseFlags = <Some extends Flags>(argv: string[], flags: Some): Values<Some> => {
+  const options = Object.fromEntries(Object.entries(flags).map(([name, { value: what, short }]) =>
+    [name, { type: what === undefined ? 'boolean' : 'string', multiple: true, ...(short ? { short } : {}) } as const]))
+  const { values, positionals, tokens } = parseArgs({ args: argv, options, strict: false, allowPositionals: true, tokens: true })
+  const faults = positionals.map((word) => misuse(word, 'no arguments, only flags', 'Run with --help.'))
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue
+    const known = options[token.name]
+    if (known === undefined) {
+      const near = closest(token.name, Object.keys(options))
+      faults.push(misuse(token.rawName, 'a flag that this script has', near ? `Did you mean --${near}?` : 'Run with --help.'))
+    } else if (known.type === 'string' && !token.value) {
+      faults.push(misuse(token.rawName, 'a value', `Give it one: ${token.rawName} VALUE.`))
+    } else if (known.type === 'boolean' && token.value !== undefined) {
+      faults.push(misuse(token.rawName, 'no value', `Write ${token.rawName} alone.`))
+    }
+  }
+  const given = (name: string): (string | boolean)[] => (values[name] as (string | boolean)[] | undefined) ?? []
+  for (const name of Object.keys(values)) {
+    if (given(name).length > 1) faults.push(misuse(`--${name}`, 'it once', 'Take the others out.'))
+  }
+  if (faults.length > 0) throw new UsageError(faults)
+  return Object.fromEntries(Object.entries(flags).map(([name, { value: what }]) =>
+    [name, what === undefined ? given(name).length > 0 : given(name)[0]])) as Values<Some>
+}

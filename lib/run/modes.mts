@@ -1,0 +1,175 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isAbort, messageOf } from '../base/errors.mts'
+import type { Host } from '../input/inventory.mts'
+import { ApiAway } from '../reach/kubectl.mts'
+import { lastWords, Unreachable, type Ssh } from '../reach/ssh.mts'
+import {
+  batchFindings, batchScript, batchTimeout, findingOf, holds, isAskedOnNode, type Finding, type Step
+} from './step.mts'
+
+/** What became of a step: pending and unknown only in a plan, changed only in an apply. */
+export type Outcome = {
+  step: string
+  result: 'ok' | 'changed' | 'pending' | 'unknown' | 'failed'
+  /** What differed, or why it failed. */
+  words?: string
+  hint?: string
+  /** What the check read, in words. */
+  evidence?: string
+}
+
+/** What steps are taken on, and where their outcomes go. `host` is missing for steps of the cluster. */
+export type Taking = {
+  host?: Host | undefined
+  ssh: Ssh
+  signal: AbortSignal
+  begins: (doing: string) => void
+  outcome: (outcome: Outcome) => void
+}
+
+/**
+ * A plan looks at everything once. An assertion that does not hold yet is unknown where something that it may depend on
+ * is still to be changed; after a real failure a host's changes would not be made, so only further failures are told.
+ */
+export const plan = async (
+  steps: Step[],
+  taking: Taking,
+  { dependent, isChanging }: { dependent: boolean; isChanging: () => boolean }
+): Promise<void> => {
+  const { begins, outcome } = taking
+  begins('is looked at')
+  let pending = dependent
+  let stopped = false
+  const reading = steps.filter(({ trial }) => !trial)
+  const findings = await look(reading, taking, { waiting: false })
+  for (const [index, step] of reading.entries()) {
+    const finding = findings[index] ?? endedEarly
+    if (holds(finding)) {
+      const follows = step.follows === true && isChanging()
+      outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : okOutcome(step, finding))
+    } else if (!finding.failed && step.change !== undefined) {
+      if (!stopped) outcome({ step: step.name, result: 'pending', words: finding.words })
+      pending = true
+    } else if (pending && !step.always) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
+    else {
+      outcome(failedOutcome(step, finding))
+      stopped = true
+    }
+  }
+}
+
+/** A validation looks at everything once. What could be changed has failed, and `script` is named as the one that mends it. */
+export const validate = async (steps: Step[], taking: Taking, script: string): Promise<void> => {
+  const { begins, outcome } = taking
+  begins('is looked at')
+  const findings = await look(steps, taking, { waiting: false })
+  for (const [index, step] of steps.entries()) {
+    const finding = findings[index] ?? endedEarly
+    const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
+    const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
+    outcome(holds(finding) ? okOutcome(step, finding) : { ...failedOutcome(step, finding), ...remedy })
+  }
+}
+
+/** An apply goes from one fact to the next: what holds is passed over, what differs is changed and looked at again. */
+export const apply = async (steps: Step[], taking: Taking): Promise<void> => {
+  const { begins, outcome } = taking
+  let at = 0
+  let differed: string | undefined
+  while (at < steps.length) {
+    const rest = steps.slice(at)
+    const changing = differed !== undefined
+    begins(rest[0]?.name ?? '')
+    let findings: Finding[]
+    try {
+      findings = await look(rest, taking, { waiting: true, change: changing ? rest[0]?.change : undefined })
+    } catch (error) {
+      if (isAbort(error) || error instanceof Unreachable || !changing) throw error
+      return outcome(failedOutcome(rest[0]!, { words: messageOf(error) }))
+    }
+    for (const [index, finding] of findings.entries()) {
+      const step = steps[at]!
+      const changed = changing && index === 0
+      if (holds(finding)) {
+        outcome(changed ? { step: step.name, result: 'changed', words: differed! } : okOutcome(step, finding))
+        differed = undefined
+        at++
+      } else if (changed || finding.failed || step.change === undefined) {
+        return outcome(failedOutcome(step, finding))
+      } else differed = finding.words
+    }
+    if (findings.length === 0) throw new Error('the node ended the script before its first check')
+  }
+}
+
+// The findings of the steps in order; with `waiting` up to the first that does not hold. Neighbouring checks in shell
+// travel together: a plan of a host is one ssh command.
+const look = async (
+  steps: Step[],
+  { host, ssh, signal }: Taking,
+  { waiting, change }: { waiting: boolean; change?: Step['change'] }
+): Promise<Finding[]> => {
+  const findings: Finding[] = []
+  if (typeof change === 'function') await change()
+  if (typeof change === 'string' && typeof steps[0]?.check === 'function') {
+    await ssh.capture(onHost(host), change, { timeout: steps[0].timeout ?? 60 })
+  }
+  while (findings.length < steps.length) {
+    const first = steps[findings.length]!
+    if (typeof first.check === 'function') {
+      const patience = waiting && (first.change === undefined || (change !== undefined && findings.length === 0))
+      findings.push(await ask(first.check, patience ? (first.within ?? 0) : 0, signal))
+    } else {
+      const from = steps.slice(findings.length)
+      const end = from.findIndex((step) => !isAskedOnNode(step))
+      const batch = {
+        steps: from.slice(0, end === -1 ? undefined : end).filter(isAskedOnNode),
+        waiting,
+        changed: change !== undefined && findings.length === 0,
+        ...(findings.length === 0 && typeof change === 'string' ? { change } : {})
+      }
+      const result = await ssh.run(onHost(host), batchScript(batch), { timeout: batchTimeout(batch) })
+      if (result.exitCode !== 0) throw new Error(lastWords(result))
+      findings.push(...batchFindings(result))
+    }
+    if (waiting && !holds(findings.at(-1))) break
+  }
+  return findings
+}
+
+const ask = async (check: () => Promise<string>, seconds: number, signal: AbortSignal): Promise<Finding> => {
+  const end = Date.now() + seconds * 1000
+  for (;;) {
+    let finding: Finding
+    try {
+      finding = findingOf(await check())
+    } catch (error) {
+      if (isAbort(error)) throw error
+      finding = { words: messageOf(error), failed: true, blind: error instanceof ApiAway }
+    }
+    if (holds(finding) || Date.now() >= end) return finding
+    await sleep(1000, undefined, { signal })
+  }
+}
+
+// The types see to it: a step of the cluster has no shell.
+const onHost = (host: Host | undefined): Host => {
+  if (host) return host
+  throw new TypeError('a step of the cluster has shell for a node')
+}
+
+const endedEarly: Finding = { words: 'the check ended early', failed: true }
+
+type Found = Pick<Finding, 'words' | 'blind' | 'evidence'>
+
+const evidenceOf = ({ evidence }: Found): { evidence?: string } => (evidence === undefined ? {} : { evidence })
+
+const okOutcome = (step: Step, finding: Found): Outcome => ({ step: step.name, result: 'ok', ...evidenceOf(finding) })
+
+const failedOutcome = (step: Step, finding: Found): Outcome => ({
+  step: step.name,
+  result: 'failed',
+  words: finding.words,
+  ...(step.hint === undefined || finding.blind ? {} : { hint: step.hint }),
+  ...evidenceOf(finding)
+})

@@ -1,0 +1,148 @@
+import { plural } from '../base/words.mts'
+import type { Host } from '../input/inventory.mts'
+import { kubectlOf } from '../reach/kubectl.mts'
+import { releaseByHand, releaseByName } from '../reach/release.mts'
+import { readHeader } from './header.mts'
+import { withRoles, type Means, type Run } from './run.mts'
+import type { Script } from './script.mts'
+import type { ClusterStep, NodeStep, Step } from './step.mts'
+
+/** What a runbook is made from. It needs no way to the hosts: nobody is asked. */
+type Source = Pick<Means, 'hosts' | 'chosen' | 'settings' | 'signal'>
+
+/**
+ * The runbook of scripts, in Markdown: each step's check and change as shell that an operator can paste, with the values of
+ * these hosts, for a night without this tool. It is made from servers.tsv and settings.yaml alone, and shows what is done
+ * with bare nodes.
+ */
+export const renderRunbook = async (scripts: Script[], flags: never, source: Source): Promise<string> => {
+  const parts: string[] = []
+  for (const script of scripts) parts.push(await chapter(script, flags, source))
+  return [intro(scripts, source), ...parts].join('\n')
+}
+
+const login = ({ user, address }: Host): string => `ssh ${user}@${address}`
+
+const intro = (scripts: Script[], { chosen, settings }: Source): string => `# Runbook: ${scripts.length === 1 ? scripts[0]!.title : 'all scripts'}
+
+Environment ${settings.environment ?? 'of servers.tsv'}, K3s ${settings.k3s.version}. How to use it:
+
+- It shows bare nodes. Where a check prints nothing, the step holds: go on to the next one. Lines that begin with \`= \` are
+  what was seen, and no fault.
+- "On" a node means in a root shell there: log in as below, \`sudo -i\` where you are not root, then \`set +H\`. "From the
+  bastion" means your own shell on the bastion. Paste one block at a time.
+- \`kubectl\` on the bastion: \`alias kubectl='k3s kubectl --context keybuzz-${settings.environment ?? 'ENV'}'\`. On a server
+  \`k3s kubectl\` works without the load balancer.
+- \`<NAME>\` in capitals stands for a value that is not known here. It is explained before it is used. Put the value in its
+  place before you paste.
+
+| Node | Role | Pool | Log in |
+|---|---|---|---|
+${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`${login(host)}\` |`).join('\n')}
+`
+
+const chapter = async (script: Script, flags: never, source: Source): Promise<string> => {
+  const { about, fields } = readHeader(script.file)
+  const lines: string[] = []
+  let steps = 0
+  const write = (...more: string[]): void => void lines.push(...more, '')
+  const writeStep = (step: Step, hosts: Host[]): void => write(`### ${++steps}. ${step.name}`, '', ...stepLines(step, hosts))
+  await script.story(storyTold(source, write, writeStep), flags)
+  return [
+    `## ${script.id}  ${script.title}`, '', about, '',
+    ...Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`), '',
+    ...lines
+  ].join('\n')
+}
+
+const storyTold = (
+  source: Source,
+  write: (...lines: string[]) => void,
+  writeStep: (step: Step, hosts: Host[]) => void
+): Run => {
+  const { hosts, chosen, settings } = source
+  const nobody = (): never => {
+    throw new Error('a story asks only in its steps and with run.ask: a runbook is made without hosts')
+  }
+  let released = false
+  return {
+    ...source,
+    ...withRoles(hosts),
+    mode: 'runbook',
+    ssh: { run: nobody, capture: nobody, push: nobody, traffic: { connections: 0, commands: 0 } },
+    kubectl: kubectlOf(nobody),
+    note: write,
+    stands: () => true,
+    release: async () => {
+      if (!released) write(releaseByHand(settings))
+      released = true
+      return releaseByName(settings)
+    },
+    ask: async (some, { what, shell, bare }) => {
+      const asked = some.filter((host) => chosen.includes(host))
+      const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer stands for \`${bare}\` in what follows.`
+      if (asked.length > 0) write(`**Ask each node which ${what}.** ${answer}`)
+      for (const [text, group] of Map.groupBy(asked, shell)) write(onHosts(group), ...block(text))
+      return new Map(asked.map(({ name }) => [name, bare]))
+    },
+    on: async (some, stepsOf, { atOnce } = {}) => {
+      const asked = some.filter((host) => chosen.includes(host))
+      const lists: [Host, NodeStep[]][] = []
+      for (const host of asked) lists.push([host, await stepsOf(host)])
+      if (atOnce !== undefined && asked.length > 1 && lists.some(([, steps]) => steps.length > 0)) {
+        write(`**${plural(atOnce, 'node')} at a time.** Go through all steps below on one node before the next, and stop at the first that fails.`)
+      }
+      for (const { step, hosts: some } of together(lists)) writeStep(step, some)
+    },
+    once: async (steps) => {
+      for (const step of steps) writeStep(step, [])
+    }
+  }
+}
+
+type Shared = { step: NodeStep; hosts: Host[] }
+
+const keyOf = ({ name, check, change, look, byHand, hint }: Step): string =>
+  JSON.stringify([name, look ?? check, byHand ?? change, hint])
+
+// Steps that are the same on several hosts are told once, each host's in its own order.
+const together = (lists: [Host, NodeStep[]][]): Shared[] => {
+  const left = lists.map(([host, steps]) => ({ host, steps: [...steps] }))
+  const told: Shared[] = []
+  for (;;) {
+    const open = left.filter(({ steps }) => steps.length > 0)
+    if (open.length === 0) return told
+    const comesLater = (key: string): boolean =>
+      open.some(({ steps }) => keyOf(steps[0]!) !== key && steps.some((step) => keyOf(step) === key))
+    const step = (open.find(({ steps }) => !comesLater(keyOf(steps[0]!))) ?? open[0]!).steps[0]!
+    const same = open.filter(({ steps }) => keyOf(steps[0]!) === keyOf(step))
+    for (const { steps } of same) steps.shift()
+    told.push({ step, hosts: same.map(({ host }) => host) })
+  }
+}
+
+const onHosts = (hosts: Host[]): string => `On ${hosts.map(({ name }) => name).join(', ')}:`
+
+const stepLines = (step: Step, hosts: Host[]): string[] => {
+  const { check, look, change, byHand, hint, within, always, trial } = step
+  const where = hosts.length > 0 ? ` For ${hosts.map(({ name }) => name).join(', ')}.` : ''
+  return [
+    ...(typeof check === 'string'
+      ? [onHosts(hosts), ...block(inSubshell(check))]
+      : [`From the bastion.${where}`, ...block(look ?? '')]),
+    ...(typeof change === 'string' ? ['Where it does not hold:', ...block(inSubshell(change))] : []),
+    ...(byHand === undefined ? [] : ['Where it does not hold, from the bastion:', ...block(byHand)]),
+    ...(change === undefined && always ? ['Do not go on while this does not hold.'] : []),
+    ...(within === undefined ? [] : [`It may take ${within} s to hold: check again until then.`]),
+    ...(trial ? ['This is a trial: it makes objects of its own and removes them.'] : []),
+    ...(hint === undefined ? [] : [`Hint: ${hint}`])
+  ]
+}
+
+// As the engine runs it; and an `exit` must not end the operator's own shell.
+const inSubshell = (shell: string): string => `(set -euo pipefail\n${shell}\n)`
+
+const block = (text: string): string[] => {
+  const fence = text.includes('```') ? '````' : '```'
+  return ['', `${fence}bash`, text, fence, '']
+}
