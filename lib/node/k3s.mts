@@ -1,31 +1,37 @@
+import { basename } from 'node:path'
 import { stringify } from 'yaml'
-import type { Release } from '../reach/release.mts'
 import type { Host } from '../input/inventory.mts'
-import type { Settings } from '../input/settings.mts'
 import type { Secret } from '../input/secrets.mts'
-import { capture, push } from '../reach/ssh.mts'
-import { fileStep, type Step } from '../run/step.mts'
+import { apiUrl, type Settings } from '../input/settings.mts'
+import type { Artifact, Release } from '../reach/release.mts'
+import { login, type Ssh } from '../reach/ssh.mts'
+import type { Run } from '../run/run.mts'
+import { fileStep, type NodeStep } from '../run/step.mts'
 
 /** The systemd unit of a host's role. */
-const unitOf = ({ role }: Host): string => (role === 'server' ? 'k3s' : 'k3s-agent')
+export const unitOf = ({ role }: Pick<Host, 'role'>): string => (role === 'server' ? 'k3s' : 'k3s-agent')
 
 const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
 
 /** The steps that a host has the files of a K3s release, pushed from the bastion: nodes need no internet. */
-export const releaseSteps = (host: Host, settings: Settings, { k3s, images }: Pick<Release, 'k3s' | 'images'>): Step[] => [
+export const hasRelease = (
+  host: Host,
+  { settings, ssh }: Pick<Run, 'settings' | 'ssh'>,
+  { k3s, images }: Pick<Release, 'k3s' | 'images'>
+): NodeStep[] => [
   mayBecome(settings.k3s.version),
-  pushStep(host, `has k3s ${settings.k3s.version}`, k3s, '/usr/local/bin/k3s', '0755'),
-  pushStep(host, 'has the images for a start without internet', images, imagesFile, '0644')
+  hasFile(host, ssh, k3s, { name: `has k3s ${settings.k3s.version}`, path: '/usr/local/bin/k3s', mode: '0755' }),
+  hasFile(host, ssh, images, { name: 'has the images for a start without internet', path: imagesFile, mode: '0644' })
 ]
 
 // Kubernetes goes up one minor at a time, and etcd's data cannot go back.
-const mayBecome = (version: string): Step => ({
+const mayBecome = (version: string): NodeStep => ({
   name: `may go to ${version}`,
   always: true,
   check: `if [[ ! -x /usr/local/bin/k3s ]]; then exit; fi
 is=$(/usr/local/bin/k3s --version | awk 'NR == 1 {print $3}') || exit 0 # a binary that does not run is none
 minor() { cut -d. -f2 <<<"$1"; }
-if [[ $is != '${version}' && $(printf '%s\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
+if [[ $is != '${version}' && $(printf '%s\\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
   echo "is $is, which is newer"
 elif (($(minor '${version}') > $(minor "$is") + 1)); then
   echo "is $is, and no minor version may be skipped"
@@ -33,20 +39,23 @@ fi`,
   hint: 'set k3s.version in the settings to what runs, or to the latest patch of the next minor version'
 })
 
-const pushStep = (
-  host: Host,
-  name: string,
-  { file, sha256 }: Release['k3s'],
-  path: string,
-  mode: string
-): Step => ({
+type Place = { name: string; path: string; mode: string }
+
+const hasFile = (host: Host, ssh: Ssh, { file, sha256 }: Artifact, { name, path, mode }: Place): NodeStep => ({
   name,
   // openssl comes with ca-certificates, and is four times as fast as sha256sum, which does not use the processor's own.
   check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
 sum=$(openssl dgst -sha256 -r ${path}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'`,
-  change: () => push(host, file, { path, mode, sha256 }),
+  change: () => ssh.push(host, file, { path, mode, sha256 }),
+  byHand: copyByHand(host, basename(file), { path, mode }),
   timeout: 600
 })
+
+/** The commands that copy a file to a path on a host, for a runbook. */
+export const copyByHand = (host: Host, file: string, { path, mode }: Pick<Place, 'path' | 'mode'>): string =>
+  `scp ${file} ${login(host)}:/tmp/${basename(path)}
+ssh ${login(host)} ${host.user === 'root' ? '' : 'sudo '}install -D -m ${mode} /tmp/${basename(path)} ${path}
+ssh ${login(host)} rm /tmp/${basename(path)}`
 
 /** The part of K3s's configuration that servers and agents have in common. */
 export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) => ({
@@ -72,30 +81,78 @@ export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) 
   ]
 })
 
-/** The steps that a host has its K3s configuration and unit; the caller has put tokens and audit policy there. */
-export const configSteps = (host: Host, settings: Settings, config: Record<string, unknown>): Step[] => [
-  fileStep('/etc/rancher/k3s/resolv.conf', settings.network.nameservers.map((one) => `nameserver ${one}\n`).join(''), {
+/** The folder of a server's audit log. */
+export const auditLogs = '/var/lib/rancher/k3s/server/logs'
+
+/** The K3s configuration of a server. */
+export const serverConfig = (host: Host, { settings, servers }: Pick<Run, 'settings' | 'servers'>, nic: string) => {
+  const { k3s, network, load_balancers: { api }, snapshots, audit, addons } = settings
+  return {
+    ...nodeConfig(host, settings, nic),
+    'agent-token-file': '/etc/rancher/k3s/agent-token',
+    'tls-san': [...new Set([api.address, ...api.names, ...servers.map(({ address }) => address)])],
+    'cluster-cidr': network.cluster_cidr,
+    'service-cidr': network.service_cidr,
+    'cluster-dns': network.cluster_dns,
+    'cluster-domain': network.cluster_domain,
+    // They would take ports 80 and 443, which the ingress needs on every node.
+    disable: ['traefik', 'servicelb'],
+    'default-local-storage-path': addons.volumes.path,
+    'secrets-encryption': true,
+    'write-kubeconfig-mode': '0600',
+    'etcd-snapshot-schedule-cron': snapshots.schedule,
+    'etcd-snapshot-retention': snapshots.retention,
+    ...(k3s.server_taint ? { 'node-taint': ['CriticalAddonsOnly=true:NoExecute'] } : {}),
+    ...(k3s.etcd_args.length > 0 ? { 'etcd-arg': k3s.etcd_args } : {}),
+    'kube-apiserver-arg': [
+      `audit-log-path=${auditLogs}/audit.log`,
+      'audit-policy-file=/etc/rancher/k3s/audit-policy.yaml',
+      `audit-log-maxage=${audit.max_age_days}`,
+      `audit-log-maxbackup=${audit.max_backups}`,
+      `audit-log-maxsize=${audit.max_size_mb}`,
+      'service-account-extend-token-expiration=false'
+    ],
+    'kube-controller-manager-arg': ['terminated-pod-gc-threshold=100']
+  }
+}
+
+/** The K3s configuration of an agent, which joins through the load balancer. */
+export const agentConfig = (host: Host, settings: Settings, nic: string) => ({
+  server: apiUrl(settings),
+  ...nodeConfig(host, settings, nic)
+})
+
+/** The step that K3s gives the pods of a host the nameservers of the settings. */
+export const givesPodsNameservers = ({ network }: Settings): NodeStep =>
+  fileStep('/etc/rancher/k3s/resolv.conf', network.nameservers.map((one) => `nameserver ${one}\n`).join(''), {
     name: 'gives its pods the nameservers'
-  }),
+  })
+
+/** The step that a host has this K3s configuration. */
+export const hasConfig = (config: Record<string, unknown>): NodeStep =>
   fileStep('/etc/rancher/k3s/config.yaml', `# Written by KeyBuzz K3s HA; edits are undone.\n${stringify(config)}`, {
     mode: '0600',
     name: 'has the K3s configuration'
-  }),
+  })
+
+/** The step that a host has the systemd unit of K3s. */
+export const hasUnit = (host: Host): NodeStep =>
   fileStep(`/etc/systemd/system/${unitOf(host)}.service`, unitText(host), { name: `has the unit ${unitOf(host)}` })
-]
 
 /**
- * The step that a token file ends in this token's secret. The part before it, the CA's hash, may be missing: the first
- * server starts before there is a CA. With form `secret` the hash is left out, as agent-token-file wants it.
+ * The step that the file /etc/rancher/k3s/`name` ends in this token's secret. The part before it, the CA's hash, may be
+ * missing: the first server starts before there is a CA. With form `secret` the hash is left out, as agent-token-file
+ * wants it.
  */
-export const tokenStep = (path: string, token: Secret, form: 'secure' | 'secret' = 'secure'): Step => {
+export const hasToken = (name: 'token' | 'agent-token', token: Secret, form: 'secure' | 'secret' = 'secure'): NodeStep => {
+  const path = `/etc/rancher/k3s/${name}`
   const secret = token.reveal().split(':').at(-1)
   return {
-    name: `has the ${path.split('/').at(-1)}`,
+    name: `has the ${name}`,
     check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
 token=$(<${path}); [[ \${token##*:} == '${secret}' ]] || echo 'is another one'
 [[ $(stat -c '%a %U' ${path}) == '600 root' ]] || echo 'can be read by others'`,
-    change: `install -d -m 0700 "$(dirname ${path})"
+    change: `install -d -m 0700 /etc/rancher/k3s
 umask 077
 cat > ${path}.new <<'END'
 ${form === 'secret' ? secret : token.reveal()}
@@ -108,7 +165,7 @@ mv ${path}.new ${path}`
 export const removeOldNetwork = 'for link in cni0 flannel.1; do ip link delete "$link" 2>/dev/null || true; done'
 
 /** The step that K3s was started, and starts at boot. Whether it is ready is another step's question. */
-export const startedStep = (host: Host): Step => {
+export const isStarted = (host: Host): NodeStep => {
   const unit = unitOf(host)
   return {
     name: `has ${unit} started`,
@@ -122,14 +179,20 @@ systemctl start --no-block ${unit}`
   }
 }
 
+type Gate = {
+  /** Throws where a restart would do harm. */
+  pass: () => Promise<void>
+  byHand: string
+}
+
 /**
  * The step that K3s runs with the files that are in place now. That a restart is due is seen on the node (files newer
- * than the process), so a run that was cut short before the restart still restarts next time. `mayRestart` throws where
- * a restart would do harm.
+ * than the process), so a run that was cut short before the restart still restarts next time.
  */
-export const restartedStep = (host: Host, mayRestart = async (): Promise<void> => {}): Step => {
+export const runsWhatIsConfigured = (host: Host, ssh: Ssh, gate?: Gate): NodeStep => {
   const unit = unitOf(host)
-  return {
+  const restart = `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`
+  const fact = {
     name: 'runs what is configured',
     check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
 [[ $since == @* ]] || exit 0
@@ -137,12 +200,17 @@ cd /etc/rancher/k3s
 for file in /usr/local/bin/k3s /etc/systemd/system/${unit}.service config.yaml token agent-token audit-policy.yaml resolv.conf; do
   if [[ -f $file && $(stat -c %Y "$file") -gt \${since#@} ]]; then echo "$file is newer than the running k3s"; fi
 done`,
-    change: async () => {
-      await mayRestart()
-      await capture(host, `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`)
-    },
     follows: true,
     within: 60
+  }
+  if (!gate) return { ...fact, change: restart }
+  return {
+    ...fact,
+    change: async () => {
+      await gate.pass()
+      await ssh.capture(host, restart)
+    },
+    byHand: `${gate.byHand}\nssh ${login(host)} '${restart.replace('\n', ' && ')}'`
   }
 }
 

@@ -17,7 +17,7 @@ export type KubectlOptions = {
 
 /**
  * kubectl against the cluster, as a tagged template in the manner of zx: what stands there is the command that an
- * operator types, and values are quoted. Returns stdout, throws a KubectlError with kubectl's own words.
+ * operator types: values are quoted, and it may go over several lines. Returns stdout, throws a KubectlError with kubectl's own words.
  *
  *     await kubectl`-n kube-system get pods -l ${label}`
  *     await kubectl({ input: manifest })`apply --server-side -f -`
@@ -28,7 +28,8 @@ export type Kubectl = Command & ((options: KubectlOptions) => Command)
 export const kubectlOf = (run: (command: string, options: KubectlOptions) => Promise<string>): Kubectl => {
   const withOptions = (options: KubectlOptions): Command => (pieces, ...values) => {
     const words = values.map((value) => (Array.isArray(value) ? value : [String(value)]).map(quote).join(' '))
-    return run(pieces.map((piece, index) => piece + (words[index] ?? '')).join(''), options)
+    const text = pieces.map((piece, index) => piece.replaceAll(/\s*\n\s*/g, ' ') + (words[index] ?? '')).join('')
+    return run(text, options)
   }
   const plain = withOptions({})
   return ((first: TemplateStringsArray | KubectlOptions, ...values: Value[]) =>

@@ -1,0 +1,150 @@
+import type { Kubectl } from '../reach/kubectl.mts'
+import type { ClusterStep } from '../run/step.mts'
+
+type Ended = { reason?: string; message?: string; exitCode?: number }
+
+/** What the scripts read of a Pod. */
+export type Pod = {
+  metadata: { name: string; namespace: string; uid: string; creationTimestamp: string; deletionTimestamp?: string }
+  spec: { nodeName?: string; containers?: { ports?: { hostPort?: number }[] }[] }
+  status: {
+    phase: string
+    reason?: string
+    message?: string
+    podIP?: string
+    conditions?: { type: string; status: string; message?: string }[]
+    containerStatuses?: ContainerStatus[]
+    initContainerStatuses?: ContainerStatus[]
+  }
+}
+
+type ContainerStatus = {
+  ready: boolean
+  state: { waiting?: { reason?: string; message?: string }; running?: object; terminated?: Ended }
+  lastState?: { terminated?: Ended }
+}
+
+/** The pods of a namespace, or of all, that have a label (`app=nginx-ingress`) and match a field selector. */
+export const getPods = async (
+  kubectl: Kubectl,
+  { namespace, label, field }: { namespace?: string; label?: string; field?: string } = {}
+): Promise<Pod[]> => {
+  const which = [
+    ...(namespace === undefined ? ['-A'] : ['-n', namespace]),
+    ...(label === undefined ? [] : ['-l', label]),
+    ...(field === undefined ? [] : ['--field-selector', field])
+  ]
+  return (JSON.parse(await kubectl`get pods ${which} -o json`) as { items: Pod[] }).items
+}
+
+/** True where the pod takes part in its Service, and is not leaving. */
+export const isReady = ({ metadata, status }: Pod): boolean =>
+  metadata.deletionTimestamp === undefined
+  && (status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false)
+
+const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
+
+/** Why a pod is not ready, as its status says: what it waits for, how its container ended, why no node takes it. */
+export const statusInWords = ({ metadata, status }: Pod): string => {
+  if (metadata.deletionTimestamp !== undefined) return 'is leaving'
+  const all = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
+  const { state, lastState } = all.find(({ state: { waiting, terminated } }) => waiting ?? terminated?.exitCode) ?? all[0] ?? {}
+  const last = lastState?.terminated ?? state?.terminated
+  const scheduling = status.conditions?.find(({ type, status: is }) => type === 'PodScheduled' && is === 'False')
+  const reason = state?.waiting?.reason ?? state?.terminated?.reason ?? status.reason ?? (scheduling ? 'not scheduled' : status.phase)
+  const ended = last && `ended with exit code ${last.exitCode}${last.message ? `: ${lastLine(last.message)}` : ''}`
+  const more = ended || state?.waiting?.message || status.message || scheduling?.message
+    || status.conditions?.find(({ status: is, message }) => is === 'False' && message)?.message
+  return [reason, more].filter(Boolean).join(': ')
+}
+
+/**
+ * Why a pod is not ready, with what its status does not say: the last warning that an event tells of it, and the last
+ * error of its log.
+ */
+export const whyNotReady = async (kubectl: Kubectl, pod: Pod): Promise<string> => {
+  const { metadata: { name, namespace }, spec: { nodeName = 'no node' }, status } = pod
+  const words = statusInWords(pod)
+  if (words === 'is leaving') return `${nodeName}: ${name} is leaving`
+  const messages = '{range .items[*]}{.message}{"\\n"}{end}'
+  const event = await kubectl`-n ${namespace} get events --field-selector ${`involvedObject.name=${name},type=Warning`}
+    --sort-by=.lastTimestamp -o ${`jsonpath=${messages}`}`.then(lastLine, () => '')
+  const crashed = status.containerStatuses?.some(({ lastState }) => lastState?.terminated) ? ['--previous'] : []
+  const log = await kubectl`-n ${namespace} logs ${name} --all-containers --tail=50 ${crashed}`.catch(() => '')
+  const errors = log.split('\n').filter((line) => /\[emerg\]|^[EF]\d{4}|level=(error|fatal)|\b(error|fatal|panic)\b/i.test(line))
+  return [`${nodeName}: ${words}`, event, errors.at(-1) ?? lastLine(log)].filter(Boolean).join(': ')
+}
+
+type Kind = 'deployment' | 'daemonset' | 'statefulset' | 'job'
+
+type Rollout = {
+  metadata: { generation: number }
+  spec: { replicas?: number; completions?: number; selector: { matchLabels: Record<string, string> } }
+  status?: Record<string, number> & { conditions?: { type: string; status: string; message?: string }[] }
+}
+
+type Wanted = {
+  kind: Kind
+  namespace: string
+  name: string
+  /** The step's name, where "has rolled out ..." does not say it well. */
+  step?: string
+  /** The number of nodes that must have a ready pod. For a DaemonSet: that it must be meant for. */
+  nodes?: number
+  /** Seconds that the rollout may take (default 180). */
+  within?: number
+  /** What a rollout that is complete says besides. */
+  evidence?: () => Promise<string>
+}
+
+/**
+ * The step that a Deployment, DaemonSet or StatefulSet runs as it is configured now, every pod ready and none of an older
+ * one left, or that a Job has ended well. Where it does not, it says why of each pod that is not ready.
+ */
+export const rolledOut = (kubectl: Kubectl, wanted: Wanted): ClusterStep => {
+  const { kind, namespace, name, nodes, step = `has rolled out ${kind} ${namespace}/${name}`, within = 180, evidence } = wanted
+  return {
+    name: step,
+    check: async () => {
+      const rollout = JSON.parse(await kubectl`-n ${namespace} get ${kind} ${name} -o json`) as Rollout
+      const label = Object.entries(rollout.spec.selector.matchLabels).map(([key, value]) => `${key}=${value}`).join(',')
+      const pods = await getPods(kubectl, { namespace, label })
+      const state = stateOf(kind, rollout, nodes)
+      const on = [...new Set(pods.filter(isReady).map(({ spec }) => spec.nodeName ?? ''))].toSorted()
+      const spread = kind === 'daemonset' || nodes === undefined || on.length >= nodes ? '' : `ready on ${on.length} of ${nodes} nodes`
+      if (state.words === '' && spread === '') {
+        return `= ${state.counts} on ${on.join(', ')}${evidence ? `: ${await evidence()}` : ''}`
+      }
+      const sick = pods.filter((pod) => !isReady(pod) && pod.status.phase !== 'Succeeded')
+      const why = await Promise.all(sick.slice(0, 8).map((pod) => whyNotReady(kubectl, pod)))
+      return [state.words, spread, ...why].filter(Boolean).join('\n')
+    },
+    look: kind === 'job'
+      ? `kubectl -n ${namespace} wait --for=condition=complete job/${name} --timeout=${within}s`
+      : `kubectl -n ${namespace} rollout status ${kind}/${name} --timeout=${within}s`,
+    within,
+    hint: `kubectl -n ${namespace} describe ${kind} ${name}; kubectl -n ${namespace} logs ${kind}/${name}`
+  }
+}
+
+/** How far a rollout is: its counts as evidence, and in words what is missing; '' where it is complete. */
+export const stateOf = (kind: Kind, { metadata, spec, status = {} }: Rollout, nodes?: number): { counts: string; words: string } => {
+  const count = (field: string): number => (status[field] as number | undefined) ?? 0
+  if (kind === 'job') {
+    const wanted = spec.completions ?? 1
+    const counts = `${count('succeeded')} of ${wanted} completed`
+    const failed = status.conditions?.find(({ type, status: is }) => type === 'Failed' && is === 'True')
+    if (failed) return { counts, words: `has failed: ${failed.message ?? counts}` }
+    return { counts, words: count('succeeded') >= wanted ? '' : counts }
+  }
+  if (count('observedGeneration') < metadata.generation) return { counts: '', words: 'the change is not taken up yet' }
+  const daemonset = kind === 'daemonset'
+  const wanted = daemonset ? count('desiredNumberScheduled') : (spec.replicas ?? 1)
+  if (daemonset && nodes !== undefined && wanted !== nodes) return { counts: '', words: `is meant for ${wanted} nodes of ${nodes}` }
+  const updated = count(daemonset ? 'updatedNumberScheduled' : 'updatedReplicas')
+  const available = count(daemonset ? 'numberAvailable' : 'availableReplicas')
+  const old = daemonset ? 0 : Math.max(0, count('replicas') - updated)
+  const counts = `${updated} of ${wanted} are up to date, ${available} available`
+  const complete = updated >= wanted && available >= wanted && old === 0
+  return { counts, words: complete ? '' : old > 0 ? `${counts}, ${old} of an older version` : counts }
+}
