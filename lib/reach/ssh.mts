@@ -71,16 +71,19 @@ const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
 const controlPath = (host: Host): string => {
   mkdirSync(sockets, { recursive: true, mode: 0o700 })
-  const name = createHash('sha256').update(`${host.user}@${host.address}`).digest('hex').slice(0, 16)
+  const name = createHash('sha256').update(login(host)).digest('hex').slice(0, 16)
   return join(sockets, name)
 }
+
+/** Where to log in: root@10.0.0.100. */
+export const login = ({ user, address }: Host): string => `${user}@${address}`
 
 const asRoot = (host: Host, command: string): string => (host.user === 'root' ? command : `sudo -n ${command}`)
 
 const unreachable = (host: Host, stderr: string): Unreachable => {
   const why = stderr.trim().split('\n').at(-1) || 'the connection broke'
   return new Unreachable(
-    `unreachable: ssh ${host.user}@${host.address} exit 255\n${why}  Hint: ssh -v ${host.user}@${host.address}`
+    `unreachable: ssh ${login(host)} exit 255\n${why}  Hint: ssh -v ${login(host)}`
   )
 }
 
@@ -99,7 +102,7 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Con
       ...(fresh
         ? ['ControlMaster=no', 'ControlPath=none']
         : ['ControlMaster=auto', `ControlPath=${path}`, 'ControlPersist=60'])
-    ].flatMap((word) => (word.startsWith('-') ? [word] : ['-o', word])).concat(`${host.user}@${host.address}`)
+    ].flatMap((word) => (word.startsWith('-') ? [word] : ['-o', word])).concat(login(host))
   }
 
   const run: Ssh['run'] = async (host, script, { timeout = 60, fresh = false, signal = whole } = {}) => {

@@ -1,6 +1,7 @@
 import { plural } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import { kubectlOf } from '../reach/kubectl.mts'
+import { login } from '../reach/ssh.mts'
 import { releaseByHand, releaseByName } from '../reach/release.mts'
 import { readHeader } from './header.mts'
 import { withRoles, type Means, type Run } from './run.mts'
@@ -21,8 +22,6 @@ export const renderRunbook = async (scripts: Script[], flags: never, source: Sou
   return [intro(scripts, source), ...parts].join('\n')
 }
 
-const login = ({ user, address }: Host): string => `ssh ${user}@${address}`
-
 const intro = (scripts: Script[], { chosen, settings }: Source): string => `# Runbook: ${scripts.length === 1 ? scripts[0]!.title : 'all scripts'}
 
 Environment ${settings.environment ?? 'of servers.tsv'}, K3s ${settings.k3s.version}. How to use it:
@@ -38,7 +37,7 @@ Environment ${settings.environment ?? 'of servers.tsv'}, K3s ${settings.k3s.vers
 
 | Node | Role | Pool | Log in |
 |---|---|---|---|
-${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`${login(host)}\` |`).join('\n')}
+${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}
 `
 
 const chapter = async (script: Script, flags: never, source: Source): Promise<string> => {
