@@ -15,6 +15,12 @@ export class Secret {
     this.#value = value
     known.add(value)
   }
+  /** A secret that is not known here and is told by its name, as <AGENT_TOKEN>: a runbook shows that. */
+  static named(name: string): Secret {
+    const secret = new Secret(name)
+    known.delete(name)
+    return secret
+  }
   /** The value itself, for a script's stdin or a file with mode 0600. */
   reveal(): string {
     return this.#value

@@ -2,8 +2,9 @@ import { isAbort, messageOf } from '../base/errors.mts'
 import { addCommand, declared, deleteCommand, difference, parseState, type Difference } from './firewall-rules.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
-import { capture, lastWords, run } from '../reach/ssh.mts'
-import type { Step } from '../run/step.mts'
+import { lastWords, login, type Ssh } from '../reach/ssh.mts'
+import type { Run } from '../run/run.mts'
+import type { NodeStep } from '../run/step.mts'
 
 /** Seconds that the node waits for the confirmation of a change, once the commands of the change have ended. */
 const PATIENCE = 60
@@ -18,9 +19,9 @@ const ATTEMPTS = 3
  * A change is confirmed over a new ssh connection. Where that does not come, because the bastion is locked out, killed
  * or disconnected, the node takes its former rules back by itself.
  */
-export const firewallStep = (host: Host, { hosts, settings }: { hosts: Host[]; settings: Settings }): Step => {
+export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'hosts' | 'settings' | 'ssh'>): NodeStep => {
   const compare = async (): Promise<Difference> => {
-    const state = parseState(await capture(host, stateScript(host)))
+    const state = parseState(await ssh.capture(host, stateScript(host)))
     if (state.nic === '') throw new Error(`no NIC has the address ${host.address}`)
     const found = difference(declared(host, { hosts, settings, nic: state.nic, ssh: state.ssh }), host, state)
     if (found.conflicts.length > 0) throw new Error(found.conflicts.join('\n'))
@@ -29,12 +30,25 @@ export const firewallStep = (host: Host, { hosts, settings }: { hosts: Host[]; s
   return {
     name: 'has the firewall of the cluster',
     check: async () => (await compare()).words.join('\n'),
+    look: `ssh ${login(host)} 'ufw status verbose; ufw show added'`,
     change: async () => {
       const found = await compare()
-      if (found.words.length > 0) await applyAndConfirm(host, found)
+      if (found.words.length > 0) await applyAndConfirm(ssh, host, found)
     },
+    byHand: rulesByHand(host, { hosts, settings }),
     hint: 'ufw status verbose; ufw show added'
   }
+}
+
+const rulesByHand = (host: Host, { hosts, settings }: Pick<Run, 'hosts' | 'settings'>): string => {
+  const rules = declared(host, { hosts, settings, nic: '<NIC>', ssh: { from: '<BASTION>', port: '22' } })
+  return `# On the node, as root, the rule for ssh first. <BASTION> is the address that your ssh comes from: echo "\${SSH_CONNECTION%% *}"
+${rules.map(addCommand).join('\n')}
+ufw default deny incoming
+ufw default deny routed
+systemctl enable ufw.service
+ufw --force enable
+# Log in once more from the bastion before you close this shell.`
 }
 
 /** Prints what `parseState` reads. Read-only, and the same for every node. */
@@ -132,22 +146,22 @@ const takeBackScript = `systemctl stop keybuzz-ufw-rollback.timer 2>/dev/null ||
 bash /run/keybuzz-ufw/rollback
 [[ -e /run/keybuzz-ufw/taken-back ]]`
 
-const applyAndConfirm = async (host: Host, found: Difference): Promise<void> => {
+const applyAndConfirm = async (ssh: Ssh, host: Host, found: Difference): Promise<void> => {
   const commands = changeCommands(found)
-  const result = await run(host, changeScript(commands, PATIENCE + commands.length), { timeout: PATIENCE + commands.length })
-  if (result.exitCode !== 0) throw new Error(`${lastWords(result)}\n${await takeBack(host)}`)
-  const problem = await confirm(host)
+  const result = await ssh.run(host, changeScript(commands, PATIENCE + commands.length), { timeout: PATIENCE + commands.length })
+  if (result.exitCode !== 0) throw new Error(`${lastWords(result)}\n${await takeBack(ssh, host)}`)
+  const problem = await confirm(ssh, host)
   if (problem === undefined) return
-  const outcome = await takeBack(host)
+  const outcome = await takeBack(ssh, host)
   throw new Error(`the firewall was changed, and then no new ssh connection got through:\n${problem}\n${outcome}`)
 }
 
 /** Tells the node over a new connection that the change may stay. Returns why that did not work. */
-const confirm = async (host: Host): Promise<string | undefined> => {
+const confirm = async (ssh: Ssh, host: Host): Promise<string | undefined> => {
   let problem = ''
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     try {
-      const result = await run(host, confirmScript, { fresh: true, timeout: 10 })
+      const result = await ssh.run(host, confirmScript, { fresh: true, timeout: 10 })
       return result.exitCode === 0 ? undefined : lastWords(result)
     } catch (error) {
       if (isAbort(error)) throw error
@@ -158,9 +172,9 @@ const confirm = async (host: Host): Promise<string | undefined> => {
 }
 
 // The connection that made the change usually still stands, so the node need not wait for its own clock.
-const takeBack = async (host: Host): Promise<string> => {
+const takeBack = async (ssh: Ssh, host: Host): Promise<string> => {
   try {
-    const result = await run(host, takeBackScript, { timeout: 30 })
+    const result = await ssh.run(host, takeBackScript, { timeout: 30 })
     if (result.exitCode === 0) return 'The node has its former firewall back.'
     return `Its former firewall could not be restored: ${lastWords(result)}`
   } catch (error) {

@@ -1,12 +1,12 @@
 import type { Host } from '../input/inventory.mts'
-import { capture, lastWords, run as ssh } from '../reach/ssh.mts'
+import { lastWords, type Ssh } from '../reach/ssh.mts'
 
 /** A state to put a node into. Both are shell for the node, and `mend` may be run where nothing is to be mended. */
-export type Fault = { begin: string; mend: string }
+export type HeldState = { begin: string; mend: string }
 
 // The state lasts as long as this runs. It ends when the bastion closes the connection, when that breaks, or by its time;
 // the trap mends the node in each case.
-const hold = ({ begin, mend }: Fault, seconds: number): string => `
+const hold = ({ begin, mend }: HeldState, seconds: number): string => `
 mend() { :
 ${mend}
 }
@@ -23,13 +23,14 @@ exit 1`
  * away, however that comes. Returns when it is mended.
  */
 export const whileHeld = async <Value,>(
+  ssh: Ssh,
   host: Host,
-  fault: Fault,
+  state: HeldState,
   { seconds, signal }: { seconds: number; signal: AbortSignal },
   use: () => Promise<Value>
 ): Promise<Value> => {
   const release = new AbortController()
-  const held = ssh(host, hold(fault, seconds), { timeout: seconds + 10, signal: AbortSignal.any([signal, release.signal]) })
+  const held = ssh.run(host, hold(state, seconds), { timeout: seconds + 10, signal: AbortSignal.any([signal, release.signal]) })
   // It ends by itself only where it could not begin, or lasted too long.
   const ended = held.then((result) => Promise.reject(new Error(lastWords(result))))
   try {
@@ -38,6 +39,6 @@ export const whileHeld = async <Value,>(
     release.abort()
     await ended.catch(() => {})
     // Once more from here, also where the run was interrupted: that it is mended is then known, not hoped.
-    await capture(host, fault.mend, { signal: AbortSignal.timeout(30_000) })
+    await ssh.capture(host, state.mend, { signal: AbortSignal.timeout(30_000) })
   }
 }

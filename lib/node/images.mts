@@ -4,8 +4,9 @@ import { $ } from 'zx'
 import { type Artifact, sha256Of } from '../reach/release.mts'
 import { UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
-import { capture, push } from '../reach/ssh.mts'
-import type { Step } from '../run/step.mts'
+import { login, type Ssh } from '../reach/ssh.mts'
+import type { NodeStep } from '../run/step.mts'
+import { copyByHand } from './k3s.mts'
 
 /** An archive of images on the bastion, as `docker save` writes it, and the images in it by their full names. */
 export type Archive = Artifact & { name: string; images: string[] }
@@ -46,15 +47,17 @@ const fullName = (image: string): string => {
 const folder = '/var/lib/rancher/k3s/agent/images'
 
 /** The step that a host has an archive's images, for a start without internet. */
-export const archiveStep = (host: Host, { name, file, sha256, images }: Archive): Step => ({
+export const hasArchive = (host: Host, ssh: Ssh, { name, file, sha256, images }: Archive): NodeStep => ({
   name: `has the images of ${name}`,
   check: `if [[ ! -f ${folder}/${name} ]]; then echo 'is missing'; exit; fi
 sum=$(openssl dgst -sha256 -r ${folder}/${name}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'
 has=$(k3s ctr -n k8s.io images ls -q)
 for image in ${images.join(' ')}; do grep -qxF "$image" <<<"$has" || echo "$image is not imported"; done`,
   change: async () => {
-    await push(host, file, { path: `${folder}/${name}`, mode: '0644', sha256 })
-    await capture(host, `k3s ctr -n k8s.io images import ${folder}/${name}`, { timeout: 300 })
+    await ssh.push(host, file, { path: `${folder}/${name}`, mode: '0644', sha256 })
+    await ssh.capture(host, `k3s ctr -n k8s.io images import ${folder}/${name}`, { timeout: 300 })
   },
+  byHand: `${copyByHand(host, file, { path: `${folder}/${name}`, mode: '0644' })}
+ssh ${login(host)} k3s ctr -n k8s.io images import ${folder}/${name}`,
   timeout: 300
 })

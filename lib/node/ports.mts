@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { isAbort, messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
-import { capture } from '../reach/ssh.mts'
+import type { Run } from '../run/run.mts'
 
 /** What a host says once it listens. */
 export type Ready = {
@@ -114,11 +114,11 @@ export const faultsOf = (host: Host, probed: Probed[], { mtu }: Settings['networ
  * stay closed. Ports on which nothing listens yet are listened on meanwhile, on all addresses, so that a closed public
  * port is the firewall's doing. Returns what is wrong in words, by the host's name; a host without faults has none.
  */
-export const portMatrix = async (hosts: Host[], settings: Settings): Promise<Map<string, string[]>> => {
+export const portMatrix = async (hosts: Host[], { settings, ssh }: Pick<Run, 'settings' | 'ssh'>): Promise<Map<string, string[]>> => {
   const source = await readFile(new URL('./ports.py', import.meta.url), 'utf8')
   const faults = new Map(hosts.map(({ name }) => [name, new Set<string>()]))
   const python = async (host: Host, command: string, words: object): Promise<string> =>
-    capture(host, netprobeCommand(source, command, { channel: `keybuzz-${host.name}`, ...words }), { timeout: 30 })
+    ssh.capture(host, portsCommand(source, command, { channel: `keybuzz-${host.name}`, ...words }), { timeout: 30 })
   const onEach = async (some: Host[], what: string, work: (host: Host) => Promise<void>): Promise<void> => {
     await Promise.all(some.map(async (host) => {
       try {
@@ -151,5 +151,5 @@ export const portMatrix = async (hosts: Host[], settings: Settings): Promise<Map
 }
 
 /** The shell that runs lib/node/ports.py on a node: `ports.py COMMAND JSON`. */
-export const netprobeCommand = (source: string, command: string, words: object): string =>
-  `python3 - ${command} '${JSON.stringify(words).replaceAll("'", '\\u0027')}' <<'NETPROBE'\n${source}\nNETPROBE`
+export const portsCommand = (source: string, command: string, words: object): string =>
+  `python3 - ${command} '${JSON.stringify(words).replaceAll("'", '\\u0027')}' <<'PORTS'\n${source}\nPORTS`

@@ -3,7 +3,7 @@ import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { givenSecret, keepSecret, keptSecret, newSecret, Secret } from '../input/secrets.mts'
 import type { Settings } from '../input/settings.mts'
-import { run as ssh } from '../reach/ssh.mts'
+import type { Ssh } from '../reach/ssh.mts'
 
 /** What servers and agents join with. `server` is also the passphrase of the cluster's bootstrap data. */
 export type Tokens = { server: Secret; agent: Secret }
@@ -19,9 +19,10 @@ const form = /^(K10[0-9a-f]{64}::[\w-]+:)?[\w.+/=-]+$/
  * some up, and forgets them). Throws UsageError where a given token is not the cluster's, or where the cluster exists but
  * its token cannot be had: another one would not open it (k3s#3888).
  */
-export const clusterTokens = async (run: Run, { from }: { from: Host | undefined }): Promise<Tokens> => {
-  const known = from && (await readTokens(from))
-  const given = await givenToken(run, from !== undefined && known === undefined)
+export const clusterTokens = async (run: Run, { from, file }: { from: Host | undefined; file: string | undefined }): Promise<Tokens> => {
+  if (run.mode === 'runbook') return namedTokens(run)
+  const known = from && (await readTokens(run.ssh, from))
+  const given = await givenToken(run, file, from !== undefined && known === undefined)
   if (given && known && secretPart(given) !== secretPart(known.server)) {
     throw new UsageError([{
       file: 'command line', what: 'the given token', expected: `the one that ${from?.name} has`,
@@ -38,10 +39,10 @@ export const clusterTokens = async (run: Run, { from }: { from: Host | undefined
 }
 
 /** The tokens as the first server that has them wrote them, or nothing. */
-export const runningTokens = async (servers: Host[]): Promise<Tokens | undefined> => {
+export const runningTokens = async (ssh: Ssh, servers: Host[]): Promise<Tokens | undefined> => {
   for (const server of servers) {
     try {
-      const tokens = await readTokens(server)
+      const tokens = await readTokens(ssh, server)
       if (tokens) return tokens
     } catch (error) {
       if (isAbort(error)) throw error // a server that is down is passed over
@@ -50,8 +51,8 @@ export const runningTokens = async (servers: Host[]): Promise<Tokens | undefined
   return undefined
 }
 
-const readTokens = async (server: Host): Promise<Tokens | undefined> => {
-  const { stdout, exitCode } = await ssh(server, `cat ${folder}/token ${folder}/agent-token`)
+const readTokens = async (ssh: Ssh, server: Host): Promise<Tokens | undefined> => {
+  const { stdout, exitCode } = await ssh.run(server, `cat ${folder}/token ${folder}/agent-token`)
   const [token, agentToken] = stdout.split('\n')
   if (exitCode !== 0 || !token || !agentToken) return undefined
   return { server: tokenOf(token), agent: tokenOf(agentToken) }
@@ -60,6 +61,15 @@ const readTokens = async (server: Host): Promise<Tokens | undefined> => {
 // Each cluster has its own: without its server token a snapshot cannot be restored.
 const fileOf = ({ environment }: Settings, which: keyof Tokens): string => `${environment}-k3s-${which}-token`
 
+/** The tokens as a runbook names them, and where they are found. */
+export const namedTokens = ({ settings, note }: Run): Tokens => {
+  note(`\`<SERVER_TOKEN>\` and \`<AGENT_TOKEN>\` stand for the cluster's tokens: the files \`${fileOf(settings, 'server')}\` and
+\`${fileOf(settings, 'agent')}\` in ~/.keybuzz/secrets of the bastion, or \`token\` and \`agent-token\` in
+${folder} of a server that runs. For a new cluster make each once with
+\`openssl rand -hex 32\`, and keep them: without the server's a snapshot cannot be restored.`)
+  return { server: Secret.named('<SERVER_TOKEN>'), agent: Secret.named('<AGENT_TOKEN>') }
+}
+
 const keptTokens = async (settings: Settings): Promise<Tokens | undefined> => {
   const server = await keptSecret(fileOf(settings, 'server'))
   const agent = await keptSecret(fileOf(settings, 'agent'))
@@ -67,8 +77,7 @@ const keptTokens = async (settings: Settings): Promise<Tokens | undefined> => {
 }
 
 // In a plan of bare nodes the first server is no cluster yet, and nothing is to be asked.
-const givenToken = async ({ flags, mode, settings }: Run, lost: boolean): Promise<Secret | undefined> => {
-  const file = flags['token-file']
+const givenToken = async ({ mode, settings }: Run, file: string | undefined, lost: boolean): Promise<Secret | undefined> => {
   const given = file !== undefined || process.env['K3S_TOKEN'] !== undefined
   const wanted = lost && mode === 'apply' && (await keptTokens(settings)) === undefined
   if (!given && !wanted) return undefined
