@@ -12,15 +12,17 @@
 //          with our comment.
 // Example: ./09_k3s_01_prepare.mts --plan --hosts k3s-worker-05
 
-import { firewallStep } from './lib/node/firewall.mts'
-import type { Run } from './lib/run/run.mts'
-import type { Host } from './lib/input/inventory.mts'
-import { portMatrix, portsOf } from './lib/node/ports.mts'
-import { readNics } from './lib/node/nic.mts'
-import { operate, type Script } from './lib/run/script.mts'
-import { capture } from './lib/reach/ssh.mts'
-import { fileStep, type Step } from './lib/run/step.mts'
 import { plural } from './lib/base/words.mts'
+import type { Host } from './lib/input/inventory.mts'
+import { hasOwnMachineId, hasTimeOfOthers, saysTimeAndId, type Said } from './lib/node/compared.mts'
+import { writesDurably } from './lib/node/disk.mts'
+import { firewallStep } from './lib/node/firewall.mts'
+import { readNics } from './lib/node/nic.mts'
+import { hasClockService, hasPackages } from './lib/node/packages.mts'
+import { portMatrix, portsOf, reachByHand } from './lib/node/ports.mts'
+import type { Run } from './lib/run/run.mts'
+import { operate, script } from './lib/run/script.mts'
+import { fileStep, type NodeStep } from './lib/run/step.mts'
 
 const modules = ['br_netfilter', 'nf_conntrack', 'overlay', 'vxlan']
 
@@ -40,68 +42,39 @@ const sysctls = {
   'net.netfilter.nf_conntrack_max': 1048576
 }
 
-export const prepare: Script = {
+export const prepare = script({
   id: '09_k3s_01',
   title: 'Prepare the nodes',
+  file: import.meta.filename,
   story: async (run) => {
     const nics = await readNics(run, run.chosen)
-    const told = new Map<string, Told>()
-    await run.on(run.hosts, (host) => [tells(host, told)])
+    const said = new Map<string, Said>()
+    await run.on(run.hosts, (host) => [saysTimeAndId(host, run, said)])
     await run.on(run.hosts, (host) => [
-      ...isFit(host, run, { nic: nics.get(host.name) ?? '', told }),
+      ...isFit(host, run, { nic: nics.get(host.name) ?? '', said }),
       ...isMadeFit(host, run),
-      firewallStep(host, { hosts: run.hosts, settings: run.settings })
+      firewallStep(host, run)
     ])
     let matrix: ReturnType<typeof portMatrix> | undefined
     await run.on(run.hosts, (host) => [{
       name: 'reaches its peers, and nobody from outside',
       check: async () => {
-        matrix ??= portMatrix(run.hosts.filter(run.stands), run.settings)
+        matrix ??= portMatrix(run.hosts.filter(run.stands), run)
         return ((await matrix).get(host.name) ?? []).join('\n')
       },
+      look: reachByHand(host, run.hosts),
       hint: 'look at the firewall of the hosting network too: 8472/udp, 10250, 6443 and 2379-2380/tcp, private side'
     }])
   }
-}
-
-type Told = { machineId: string; ahead: number; error: number }
-
-const tells = (host: Host, told: Map<string, Told>): Step => ({
-  name: 'tells its time and its machine-id',
-  check: async () => {
-    const asked = Date.now()
-    const [time, machineId = ''] = (await capture(host, 'date +%s%3N; cat /etc/machine-id')).split('\n')
-    const answered = Date.now()
-    told.set(host.name, { machineId, ahead: Number(time) - (asked + answered) / 2, error: (answered - asked) / 2 })
-    return ''
-  }
 })
 
-type Known = { nic: string; told: Map<string, Told> }
+type Known = { nic: string; said: Map<string, Said> }
 
-const isFit = (host: Host, { settings }: Run, { nic, told }: Known): Step[] => {
+const isFit = (host: Host, { settings }: Run, { nic, said }: Known): NodeStep[] => {
   const { cpus, memory, disk } = settings.prepare[host.role]
   return [
-    {
-      name: 'has a machine-id of its own',
-      check: async () => {
-        const id = told.get(host.name)?.machineId
-        const twins = [...told.keys()].filter((name) => name !== host.name && told.get(name)?.machineId === id)
-        return twins.length > 0 ? `${twins.join(', ')} has the same` : ''
-      },
-      hint: 'a cloned image: rm /etc/machine-id && systemd-machine-id-setup, then reboot'
-    },
-    {
-      name: 'has the time of the others',
-      check: async () => {
-        const all = [...told.values()].map(({ ahead }) => ahead).toSorted((a, b) => a - b)
-        const { ahead, error } = told.get(host.name) ?? { ahead: 0, error: 0 }
-        const off = ahead - (all[Math.floor(all.length / 2)] ?? 0)
-        const tooFar = Math.abs(off) - error > settings.prepare.clock_skew * 1000
-        return tooFar ? `is ${(Math.abs(off) / 1000).toFixed(1)} s ${off > 0 ? 'ahead' : 'behind'}` : ''
-      },
-      hint: 'timedatectl status'
-    },
+    hasOwnMachineId(host, said),
+    hasTimeOfOthers(host, settings, said),
     {
       name: 'runs Debian 12+ or Ubuntu 22.04+ on x86-64',
       check: `. /etc/os-release
@@ -141,59 +114,13 @@ done`,
   ]
 }
 
-const writesDurably = ({ settings }: Run): Step => ({
-  name: `writes durably in under ${settings.prepare.etcd_fsync_p99} ms`,
-  // Once etcd runs here, its own metrics tell; a loaded moment must not keep 02 from mending it.
-  check: `if systemctl is-active --quiet k3s; then exit; fi
-python3 - <<'END'
-import os, tempfile, time
-folder = '/var/lib/rancher' if os.path.isdir('/var/lib/rancher') else '/var/lib'
-with tempfile.TemporaryFile(dir=folder) as file:
-    took = []
-    for _ in range(100):
-        start = time.monotonic()
-        os.write(file.fileno(), b'x' * 2300)  # about what etcd appends to its log for one change
-        os.fdatasync(file.fileno())
-        took.append((time.monotonic() - start) * 1000)
-p99 = sorted(took)[98]
-if p99 > ${settings.prepare.etcd_fsync_p99}:
-    print(f'p99 of fdatasync is {p99:.1f} ms')
-END`,
-  hint: 'etcd loses its leader on a slow disk: use local NVMe, or take other load off this one'
-})
-
-// The first command mends what an interrupted installation has left, once no other one is at work.
-const installs = (packages: string): string => `export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-timeout 120 bash -c 'until dpkg --force-confold --configure -a; do sleep 2; done' >&2
-apt-get update -q >&2 || echo 'the package lists are old' >&2
-apt-get install -qy --no-install-recommends --no-upgrade -o DPkg::Lock::Timeout=120 \
-  -o DPkg::Options::=--force-confold ${packages} >&2`
-
-const isMadeFit = (host: Host, run: Run): Step[] => {
-  const { settings } = run
-  const packages = settings.prepare.packages.join(' ')
+const isMadeFit = (host: Host, { settings }: Run): NodeStep[] => {
   const resolvers = settings.network.nameservers.map((address) => `nameserver ${address}\n`).join('')
   const names = Object.entries(sysctls).map(([name, value]) => `${name}=${value}`)
   return [
-    {
-      name: 'has the packages that K3s uses',
-      check: `has=$(dpkg-query -Wf '\${Package} \${db:Status-Status};' ${packages} 2>/dev/null || true)
-for name in ${packages}; do
-  [[ ";$has" == *";$name installed;"* ]] || echo "$name is missing"
-done`,
-      change: installs(packages),
-      timeout: 600
-    },
-    ...(host.role === 'server' ? [writesDurably(run)] : []),
-    {
-      name: 'has its clock kept by a service',
-      check: `units=(systemd-timesyncd chrony chronyd ntpsec ntp)
-running=$(systemctl list-units --state=active --plain --no-legend "\${units[@]/%/.service}" | cut -d' ' -f1 || true)
-[[ -n $running ]] && systemctl is-enabled --quiet $running || echo 'no time service runs'`,
-      change: `${installs('chrony')}
-systemctl enable --now chrony`,
-      timeout: 600
-    },
+    hasPackages(settings.prepare.packages),
+    ...(host.role === 'server' ? [writesDurably(settings)] : []),
+    hasClockService,
     {
       name: 'has swap off',
       check: `swapon --show=NAME --noheadings | sed 's/$/ is in use/'

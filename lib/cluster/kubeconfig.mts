@@ -6,27 +6,31 @@ import { kubeconfig } from '../base/home.mts'
 import { isMissing, messageOf } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
-import type { Kubectl } from '../reach/kubectl.mts'
-import { apiUrl, contextOf, type Settings } from '../input/settings.mts'
-import type { Step } from '../run/step.mts'
+import { apiUrl, contextOf } from '../input/settings.mts'
+import { login } from '../reach/ssh.mts'
+import type { ClusterStep, NodeStep } from '../run/step.mts'
 
-/** In words why the API does not answer, or '' when it does. */
-export const apiFault = async (kubectl: Kubectl): Promise<string> => {
-  try {
-    await kubectl(['get', '--raw', '/readyz'])
-    return ''
-  } catch (error) {
-    return messageOf(error)
-  }
-}
+/** The step that the API answers through its load balancer, and is ready. */
+export const answersThroughBalancer = ({ kubectl }: Pick<Run, 'kubectl'>): ClusterStep => ({
+  name: 'answers through the load balancer',
+  check: () => kubectl`get --raw /readyz`.then(() => '', messageOf),
+  look: 'kubectl get --raw /readyz     # ok',
+  within: 60
+})
 
-/** Which of the names that the API is called by are missing in the certificate that a server shows; '' when none. */
-export const missingNames = async (host: Host, { settings: { load_balancers: { api } }, servers }: Run): Promise<string> => {
-  const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
-  const certified = await subjectNames(host.address)
-  const missing = names.filter((name) => !certified.includes(name))
-  return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
-}
+/** The step that a server's certificate has every name that the API is called by. */
+export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => ({
+  name: 'is certified for every name of the API',
+  check: async () => {
+    const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
+    const certified = await subjectNames(host.address)
+    const missing = names.filter((name) => !certified.includes(name))
+    return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
+  },
+  look: `openssl s_client -connect ${host.address}:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName`,
+  within: 30,
+  hint: 'on the server: k3s certificate rotate --service api-server, then restart k3s'
+})
 
 const subjectNames = (address: string): Promise<string[]> =>
   new Promise((resolve, reject) => {
@@ -49,12 +53,13 @@ type Kubeconfig = {
 
 /**
  * The step that the bastion's kubeconfig (mode 0600) has the cluster's context, with the load-balanced address and the
- * admin's certificate of `read` (a server's own kubeconfig). Everything else in the file is left as it is.
+ * admin's certificate of a server's own kubeconfig. Everything else in the file is left as it is.
  */
-export const kubeconfigStep = (settings: Settings, read: () => Promise<string>): Step => {
+export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, server: Host): ClusterStep => {
+  const source = '/etc/rancher/k3s/k3s.yaml'
   const name = contextOf(settings)
   const wanted = async (): Promise<Kubeconfig> => {
-    const theirs = parse(await read()) as Kubeconfig
+    const theirs = parse(await ssh.capture(server, `cat ${source}`)) as Kubeconfig
     const cluster = theirs.clusters?.[0]?.cluster
     const user = theirs.users?.[0]?.user
     if (!cluster || !user) throw new Error('the server has no kubeconfig yet')
@@ -73,12 +78,16 @@ export const kubeconfigStep = (settings: Settings, read: () => Promise<string>):
       if (((await stat(kubeconfig)).mode & 0o077) !== 0) return 'others can read the file'
       return stringify(merged(have, want)) === stringify(have) ? '' : 'the context is missing or differs'
     },
+    look: `kubectl --context ${name} get nodes`,
     change: async () => {
       const text = stringify(merged((await readKubeconfig()) ?? {}, await wanted()))
       await mkdir(dirname(kubeconfig), { recursive: true, mode: 0o700 })
       await writeFile(`${kubeconfig}.new`, text, { mode: 0o600 })
       await rename(`${kubeconfig}.new`, kubeconfig)
-    }
+    },
+    byHand: `# The first command writes a file of its own; merge it into ~/.kube/config, or name it with --kubeconfig.
+(umask 077; ssh ${login(server)} cat ${source} | sed 's,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml)
+kubectl --kubeconfig ${name}.yaml --context ${name} get nodes`
   }
 }
 

@@ -1,4 +1,10 @@
+import type { Remembered } from '../base/wait.mts'
+import type { Host } from '../input/inventory.mts'
+import { removeOldNetwork } from '../node/k3s.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
+import { login } from '../reach/ssh.mts'
+import type { Run } from '../run/run.mts'
+import type { NodeStep } from '../run/step.mts'
 
 /** What the scripts read of a Kubernetes Node. */
 export type Node = {
@@ -20,3 +26,39 @@ export const getNodes = async (kubectl: Kubectl): Promise<Map<string, Node>> => 
 /** True where a condition of the node, such as Ready or EtcdIsVoter, is True. */
 export const is = (node: Node | undefined, type: string): boolean =>
   node?.status.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false
+
+/** The Nodes of the cluster by name, as `remembered` keeps them. */
+export type Nodes = Remembered<Map<string, Node>>
+
+/** The step that a host's Node is Ready. */
+export const isReadyNode = (host: Host, nodes: Nodes): NodeStep => ({
+  name: 'is Ready',
+  check: async () => {
+    const node = (await nodes.get()).get(host.name)
+    if (!node) return 'has not registered'
+    return is(node, 'Ready') ? '' : (node.status.conditions?.find(({ type }) => type === 'Ready')?.message ?? 'is not')
+  },
+  look: `kubectl get node ${host.name} -o wide`,
+  within: 180,
+  hint: `ssh ${login(host)} journalctl -e -u 'k3s*'`
+})
+
+const passwordFile = '/etc/rancher/node/password'
+
+/** The step that no Node of this name is left from before. K3s refuses one that has lost its password file (k3s#6054). */
+export const hasNoStaleNode = (host: Host, { kubectl, ssh }: Pick<Run, 'kubectl' | 'ssh'>, nodes: Nodes): NodeStep => ({
+  name: 'has no stale Node',
+  check: async () => {
+    if (!(await nodes.get()).has(host.name)) return ''
+    const { exitCode } = await ssh.run(host, `test -f ${passwordFile}`)
+    return exitCode === 0 ? '' : 'its node password is gone: its Node is deleted, to register anew'
+  },
+  look: `kubectl get node ${host.name}     # "not found" is what should be, unless the node has ${passwordFile}`,
+  change: async () => {
+    await kubectl({ timeout: 90 })`delete node ${host.name} --timeout=60s`
+    nodes.forget()
+    await ssh.capture(host, removeOldNetwork)
+  },
+  byHand: `kubectl delete node ${host.name} --timeout=60s
+ssh ${login(host)} 'ip link delete cni0; ip link delete flannel.1'`
+})

@@ -2,12 +2,7 @@ import pMap from 'p-map'
 import { messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
-
-type Pod = {
-  metadata: { name: string }
-  spec: { nodeName: string }
-  status: { podIP?: string; conditions?: { type: string; status: string }[] }
-}
+import { getPods, isReady } from './pods.mts'
 
 /** A netcheck pod that is ready. */
 type Peer = { node: string; address: string; pod: string }
@@ -24,14 +19,12 @@ const askPods = async (
   hosts: Host[],
   script: (peers: Peer[], index: number) => string
 ): Promise<Map<string, string>> => {
-  const { items } = JSON.parse(await kubectl(['-n', netcheck.namespace, 'get', 'pods', '-o', 'json'])) as { items: Pod[] }
-  const peers = items
-    .filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
-    .map(({ metadata, spec, status }) => ({ node: spec.nodeName, address: status.podIP ?? '', pod: metadata.name }))
+  const peers = (await getPods(kubectl, { namespace: netcheck.namespace })).filter(isReady)
+    .map(({ metadata, spec, status }) => ({ node: spec.nodeName ?? '', address: status.podIP ?? '', pod: metadata.name }))
   const answers = await pMap(hosts, async ({ name }, index): Promise<[string, string]> => {
     const peer = peers.find(({ node }) => node === name)
     if (!peer) return [name, 'its netcheck pod is not ready']
-    const said = await kubectl(['-n', netcheck.namespace, 'exec', peer.pod, '--', 'sh', '-c', script(peers, index)])
+    const said = await kubectl({ timeout: 180 })`-n ${netcheck.namespace} exec ${peer.pod} -- sh -c ${script(peers, index)}`
       .catch((error: unknown) => `its pod could not be asked: ${messageOf(error)}`)
     return [name, said.trim()]
   }, { concurrency: atOnce })
@@ -60,7 +53,7 @@ done
  */
 export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
   const { namespace, service } = netcheck
-  const address = (await kubectl(['-n', namespace, 'get', 'service', service, '-o', 'jsonpath={.spec.clusterIP}'])).trim()
+  const address = (await kubectl`-n ${namespace} get service ${service} -o 'jsonpath={.spec.clusterIP}'`).trim()
   return askPods(kubectl, hosts, (peers) => {
     const lacking = hosts.filter(({ name }) => !peers.some(({ node }) => node === name))
     return [...lacking.map(({ name }) => `echo no netcheck pod is ready on ${name}`), everyPeer(peers, address)].join('\n')
@@ -72,8 +65,8 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  * one that fails is not hidden by the others. Returns for each host in words what failed. Needs the netcheck DaemonSet.
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
-  const path = 'jsonpath={.items[*].status.podIP}'
-  const replicas = (await kubectl(['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', path])).trim().split(' ')
+  const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
+  const replicas = addresses.trim().split(' ')
   const each = Math.min(8, replicas.length)
   // All at once, so that what does not answer takes seconds; each pod asks some replicas, and all pods together each one.
   const answers = await askPods(kubectl, hosts, (_, index) => `

@@ -83,41 +83,52 @@ type Rollout = {
   status?: Record<string, number> & { conditions?: { type: string; status: string; message?: string }[] }
 }
 
-type Wanted = {
+export type Which = {
   kind: Kind
   namespace: string
   name: string
-  /** The step's name, where "has rolled out ..." does not say it well. */
-  step?: string
   /** The number of nodes that must have a ready pod. For a DaemonSet: that it must be meant for. */
   nodes?: number
+}
+
+type Wanted = Which & {
+  /** The step's name. */
+  step: string
   /** Seconds that the rollout may take (default 180). */
   within?: number
-  /** What a rollout that is complete says besides. */
+  /** What is said besides of a rollout that is complete. */
   evidence?: () => Promise<string>
 }
+
+const look = async (kubectl: Kubectl, { kind, namespace, name, nodes }: Which): Promise<{ words: string; evidence: string }> => {
+  const rollout = JSON.parse(await kubectl`-n ${namespace} get ${kind} ${name} -o json`) as Rollout
+  const label = Object.entries(rollout.spec.selector.matchLabels).map(([key, value]) => `${key}=${value}`).join(',')
+  const pods = await getPods(kubectl, { namespace, label })
+  const { counts, words } = stateOf(kind, rollout, nodes)
+  const on = [...new Set(pods.filter(isReady).map(({ spec }) => spec.nodeName ?? ''))].toSorted()
+  const spread = kind === 'daemonset' || nodes === undefined || on.length >= nodes ? '' : `ready on ${on.length} of ${nodes} nodes`
+  const evidence = on.length > 0 ? `${counts}, on ${on.join(', ')}` : counts
+  if (words === '' && spread === '') return { words: '', evidence }
+  const sick = pods.filter((pod) => !isReady(pod) && pod.status.phase !== 'Succeeded')
+  const why = await Promise.all(sick.slice(0, 8).map((pod) => whyNotReady(kubectl, pod)))
+  return { words: [words, spread, ...why].filter(Boolean).join('\n'), evidence }
+}
+
+/** In words how far a rollout is, and why of each pod that is not ready; '' where it is complete. */
+export const rolloutInWords = async (kubectl: Kubectl, which: Which): Promise<string> => (await look(kubectl, which)).words
 
 /**
  * The step that a Deployment, DaemonSet or StatefulSet runs as it is configured now, every pod ready and none of an older
  * one left, or that a Job has ended well. Where it does not, it says why of each pod that is not ready.
  */
-export const rolledOut = (kubectl: Kubectl, wanted: Wanted): ClusterStep => {
-  const { kind, namespace, name, nodes, step = `has rolled out ${kind} ${namespace}/${name}`, within = 180, evidence } = wanted
+export const rolledOut = (kubectl: Kubectl, { step, within = 180, evidence, ...which }: Wanted): ClusterStep => {
+  const { kind, namespace, name } = which
   return {
     name: step,
     check: async () => {
-      const rollout = JSON.parse(await kubectl`-n ${namespace} get ${kind} ${name} -o json`) as Rollout
-      const label = Object.entries(rollout.spec.selector.matchLabels).map(([key, value]) => `${key}=${value}`).join(',')
-      const pods = await getPods(kubectl, { namespace, label })
-      const state = stateOf(kind, rollout, nodes)
-      const on = [...new Set(pods.filter(isReady).map(({ spec }) => spec.nodeName ?? ''))].toSorted()
-      const spread = kind === 'daemonset' || nodes === undefined || on.length >= nodes ? '' : `ready on ${on.length} of ${nodes} nodes`
-      if (state.words === '' && spread === '') {
-        return `= ${state.counts} on ${on.join(', ')}${evidence ? `: ${await evidence()}` : ''}`
-      }
-      const sick = pods.filter((pod) => !isReady(pod) && pod.status.phase !== 'Succeeded')
-      const why = await Promise.all(sick.slice(0, 8).map((pod) => whyNotReady(kubectl, pod)))
-      return [state.words, spread, ...why].filter(Boolean).join('\n')
+      const seen = await look(kubectl, which)
+      if (seen.words !== '') return seen.words
+      return `= ${seen.evidence}${evidence ? `: ${await evidence()}` : ''}`
     },
     look: kind === 'job'
       ? `kubectl -n ${namespace} wait --for=condition=complete job/${name} --timeout=${within}s`

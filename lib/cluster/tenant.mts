@@ -1,4 +1,5 @@
 import type { Kubectl } from '../reach/kubectl.mts'
+import type { ClusterStep } from '../run/step.mts'
 import { readManifest } from './objects.mts'
 
 /**
@@ -6,10 +7,21 @@ import { readManifest } from './objects.mts'
  * address of the node's range (flannel.1) and the second (cni0).
  */
 export const tenantManifest = async (kubectl: Kubectl, tenant: string): Promise<string> => {
-  const ranges = (await kubectl(['get', 'nodes', '-o', 'jsonpath={.items[*].spec.podCIDR}'])).split(' ').filter(Boolean)
+  const ranges = (await kubectl`get nodes -o 'jsonpath={.items[*].spec.podCIDR}'`).split(' ').filter(Boolean)
   const ends = ranges.map((range) => range.replace(/\/\d+$/, '')).flatMap((first) => [first, first.replace(/\d+$/, '1')])
   return readManifest('04_addons/tenant.yaml', {
     TENANT: tenant,
     INGRESS_SOURCES: JSON.stringify(ends.map((address) => ({ ipBlock: { cidr: `${address}/32` } })))
   })
 }
+
+/** The step that the API would take a tenant's objects: a refused template would be found out with the first tenant. */
+export const takesTenants = (kubectl: Kubectl): ClusterStep => ({
+  name: "would take a tenant's namespace, quota and network policies",
+  check: async () => {
+    const manifest = await tenantManifest(kubectl, 'default')
+    await kubectl({ input: manifest })`apply --server-side --force-conflicts --dry-run=server -f -`
+    return ''
+  },
+  look: '# The template is manifests/04_addons/tenant.yaml: fill it in, then kubectl apply --dry-run=server -f FILE'
+})

@@ -1,8 +1,10 @@
 import { intervalOf } from '../base/cron.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
-import { capture } from '../reach/ssh.mts'
-import type { Step } from '../run/step.mts'
+import { login, type RunOptions, type Ssh } from '../reach/ssh.mts'
+import type { Run } from '../run/run.mts'
+import type { NodeStep } from '../run/step.mts'
+import { removeOldNetwork } from './k3s.mts'
 
 /** What a server's etcd tells of itself. Sizes are bytes, times seconds. */
 export type EtcdState = {
@@ -17,15 +19,29 @@ export type EtcdState = {
   leaderChanges: number
 }
 
-// Plain HTTP on loopback: 2381 is etcd's own metrics address in K3s (pkg/etcd/etcd.go).
-const ask = `for path in health metrics; do
+type Path = 'health' | 'metrics'
+
+/**
+ * Shell that prints what a server's etcd says of itself: the answers of /health and /metrics. Plain HTTP on loopback: 2381
+ * is etcd's own metrics address in K3s (pkg/etcd/etcd.go). bash asks, for a node may have no curl.
+ */
+export const etcdShell = (paths: Path[]): string => `for path in ${paths.join(' ')}; do
   exec 3<>/dev/tcp/127.0.0.1/2381
   printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$path" >&3
-  cat <&3 | grep -E '^\\{|^etcd_(server_(is_leader|has_leader|is_learner|leader_changes_seen_total|quota_backend_bytes)|mvcc_db_total_size_in_bytes|disk_wal_fsync_duration_seconds_(bucket|count))[ {]'
+  timeout 10 cat <&3
+  exec 3>&-
 done`
 
+const wanted = '^\\{|^etcd_(server_(is_leader|has_leader|is_learner|leader_changes_seen_total|quota_backend_bytes)|mvcc_db_total_size_in_bytes|disk_wal_fsync_duration_seconds_(bucket|count))[ {]'
+
+type Asking = {
+  /** /health waits for a quorum: leave it out to learn quickly who leads. */
+  paths?: Path[]
+} & Pick<RunOptions, 'timeout' | 'signal'>
+
 /** Reads the state of a server's etcd. Throws where it does not answer. */
-export const readEtcd = async (host: Host): Promise<EtcdState> => parseEtcd(await capture(host, ask))
+export const readEtcd = async (ssh: Ssh, host: Host, { paths = ['health', 'metrics'], ...options }: Asking = {}): Promise<EtcdState> =>
+  parseEtcd(await ssh.capture(host, `{ ${etcdShell(paths)}\n} | grep -E '${wanted}'`, options))
 
 /** Reads what etcd's /health and /metrics print. */
 export const parseEtcd = (text: string): EtcdState => {
@@ -46,8 +62,78 @@ export const parseEtcd = (text: string): EtcdState => {
   }
 }
 
+/** Throws where etcd on one of the servers is not healthy, so that taking another one away could cost the quorum. */
+export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> => {
+  const sick = await Promise.all(servers.map((host) => readEtcd(ssh, host).then(({ healthy }) => (healthy ? '' : host.name), () => host.name)))
+  const names = sick.filter(Boolean)
+  if (names.length > 0) throw new Error(`the quorum would be at risk: etcd on ${names.join(', ')} is not healthy`)
+}
+
+const snapshotBeforeRestart = `k3s etcd-snapshot save --name before-restart
+k3s etcd-snapshot prune --name before-restart --snapshot-retention 5`
+
+/** What comes before a server's restart: all other voters are healthy, and there is a snapshot of now. */
+export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
+  const others = servers.filter((other) => other !== host)
+  return {
+    pass: async (): Promise<void> => {
+      await mustBeHealthy(ssh, others)
+      // K3s's own retention counts scheduled snapshots only.
+      await ssh.capture(host, snapshotBeforeRestart, { timeout: 120 })
+    },
+    byHand: `${healthByHand(others)}
+ssh ${login(host)} '${snapshotBeforeRestart.replace('\n', ' && ')}'`
+  }
+}
+
+/** How to see by hand that etcd is healthy on servers. */
+export const healthByHand = (servers: Host[]): string => `# Each must say "health":"true". Go on only then.
+${servers.map((server) => `ssh ${login(server)} curl -s http://127.0.0.1:2381/health`).join('\n')}`
+
+/** The step that a server's API is ready and its etcd has a vote. */
+export const isVoter = (host: Host): NodeStep => ({
+  name: 'is ready, and a voter of etcd',
+  check: `if ! why=$(k3s kubectl get --raw /readyz 2>&1); then
+  failing=$(grep -oE '\\[-\\][^\\"]+' <<<"$why") || failing=$(tail -n 1 <<<"$why")
+  echo "its API is not ready: \${failing//$'\\n'/, }"
+  journalctl -u k3s -n 200 -o cat --no-pager | grep -E 'level=(fatal|error)' | tail -n 2 || true
+  exit
+fi
+is=$(k3s kubectl get node ${host.name} -o jsonpath='{range .status.conditions[*]}{.type}={.status} {end}' 2>&1)
+for condition in Ready EtcdIsVoter; do
+  [[ " $is " == *" $condition=True "* ]] || echo "is not $condition yet"
+done`,
+  within: 300,
+  timeout: 30,
+  hint: `ssh ${login(host)} journalctl -u k3s -e`
+})
+
+/**
+ * The step that a server without data is not still a member of etcd. K3s removes the member with the Node (k3s#10462);
+ * with another voter down that could cost the quorum. `member` is a server that runs, `others` all that must be healthy.
+ */
+export const hasNoStaleMember = (host: Host, { ssh }: Pick<Run, 'ssh'>, member: Host, others: Host[]): NodeStep => {
+  const remove = `k3s kubectl delete node ${host.name} --timeout=60s`
+  return {
+    name: 'has no stale etcd member',
+    check: async () => {
+      const node = await ssh.capture(member, `k3s kubectl get node ${host.name} --ignore-not-found -o name`)
+      return node.trim() === '' ? '' : 'its data is gone, and etcd still counts it: is removed before it joins anew'
+    },
+    look: `ssh ${login(member)} k3s kubectl get node ${host.name}     # "not found" is what should be`,
+    change: async () => {
+      await mustBeHealthy(ssh, others)
+      await ssh.capture(member, remove, { timeout: 90 })
+      await ssh.capture(host, removeOldNetwork)
+    },
+    byHand: `${healthByHand(others)}
+ssh ${login(member)} ${remove}
+ssh ${login(host)} 'ip link delete cni0; ip link delete flannel.1'`
+  }
+}
+
 /** The step that a server's scheduled snapshots of etcd are taken. The schedule is in the server's time. */
-export const snapshotStep = ({ snapshots: { schedule } }: Settings): Step => {
+export const takesSnapshots = ({ snapshots: { schedule } }: Settings): NodeStep => {
   const interval = Math.round(intervalOf(schedule))
   return {
     name: 'takes snapshots of etcd',

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { isAbort, messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
+import { login } from '../reach/ssh.mts'
 import type { Run } from '../run/run.mts'
 
 /** What a host says once it listens. */
@@ -153,3 +154,15 @@ export const portMatrix = async (hosts: Host[], { settings, ssh }: Pick<Run, 'se
 /** The shell that runs lib/node/ports.py on a node: `ports.py COMMAND JSON`. */
 export const portsCommand = (source: string, command: string, words: object): string =>
   `python3 - ${command} '${JSON.stringify(words).replaceAll("'", '\\u0027')}' <<'PORTS'\n${source}\nPORTS`
+
+/** How to try by hand, from a host, what the matrix tries over TCP. Where K3s does not run yet nothing listens: "refused" is well. */
+export const reachByHand = (host: Host, hosts: Host[]): string => {
+  const targets = hosts.filter((other) => other !== host).flatMap((other) =>
+    portsOf(other).filter((port) => host.role === 'server' || !ETCD.includes(port)).map((port) => `${other.address}/${port}`))
+  return `# No line may say "timed out". From outside, the public addresses must answer on none of these ports.
+ssh ${login(host)} bash -s <<'END'
+for target in ${targets.join(' ')}; do
+  timeout 2 bash -c "</dev/tcp/$target" 2>/dev/null; [ $? -ne 124 ] || echo "$target: timed out"
+done
+END`
+}

@@ -46,7 +46,8 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
   let steps = 0
   const write = (...more: string[]): void => void lines.push(...more, '')
   const writeStep = (step: Step, hosts: Host[]): void => write(`### ${++steps}. ${step.name}`, '', ...stepLines(step, hosts))
-  await script.story(storyTold(source, write, writeStep), flags)
+  const note = (text: string): void => void (lines.includes(text) || write(text)) // a story may ask for the same twice
+  await script.story(storyTold(source, { write, note, writeStep }), flags)
   return [
     `## ${script.id}  ${script.title}`, '', about, '',
     ...Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`), '',
@@ -56,25 +57,22 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
 
 const storyTold = (
   source: Source,
-  write: (...lines: string[]) => void,
-  writeStep: (step: Step, hosts: Host[]) => void
+  { write, note, writeStep }: { write: (...lines: string[]) => void; note: (text: string) => void; writeStep: (step: Step, hosts: Host[]) => void }
 ): Run => {
   const { hosts, chosen, settings } = source
   const nobody = (): never => {
     throw new Error('a story asks only in its steps and with run.ask: a runbook is made without hosts')
   }
-  let released = false
   return {
     ...source,
     ...withRoles(hosts),
     mode: 'runbook',
     ssh: { run: nobody, capture: nobody, push: nobody, traffic: { connections: 0, commands: 0 } },
     kubectl: kubectlOf(nobody),
-    note: write,
+    note,
     stands: () => true,
     release: async () => {
-      if (!released) write(releaseByHand(settings))
-      released = true
+      note(releaseByHand(settings))
       return releaseByName(settings)
     },
     ask: async (some, { what, shell, bare }) => {
@@ -89,9 +87,10 @@ const storyTold = (
       const lists: [Host, NodeStep[]][] = []
       for (const host of asked) lists.push([host, await stepsOf(host)])
       if (atOnce !== undefined && asked.length > 1 && lists.some(([, steps]) => steps.length > 0)) {
-        write(`**${plural(atOnce, 'node')} at a time.** Go through all steps below on one node before the next, and stop at the first that fails.`)
+        write(`**${plural(atOnce, 'node')} at a time.** Go through all steps of a node before the next one, and stop at the first that fails.`)
       }
-      for (const { step, hosts: some } of together(lists)) writeStep(step, some)
+      const groups = atOnce === undefined ? [lists] : lists.map((list) => [list])
+      for (const { step, hosts: some } of groups.flatMap(together)) writeStep(step, some)
     },
     once: async (steps) => {
       for (const step of steps) writeStep(step, [])
