@@ -1,5 +1,6 @@
 import { plural } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
+import { contextOf } from '../input/settings.mts'
 import { kubectlOf } from '../reach/kubectl.mts'
 import { login } from '../reach/ssh.mts'
 import { releaseByHand, releaseByName } from '../reach/release.mts'
@@ -17,48 +18,48 @@ type Source = Pick<Means, 'hosts' | 'chosen' | 'settings' | 'signal'>
  * with bare nodes.
  */
 export const renderRunbook = async (scripts: Script[], flags: never, source: Source): Promise<string> => {
-  const parts: string[] = []
-  for (const script of scripts) parts.push(await chapter(script, flags, source))
-  return [intro(scripts, source), ...parts].join('\n')
+  const chapters: string[] = []
+  for (const script of scripts) chapters.push(await chapter(script, flags, source))
+  return paragraphs([intro(scripts, source), ...chapters])
 }
 
-const intro = (scripts: Script[], { chosen, settings }: Source): string => `# Runbook: ${scripts.length === 1 ? scripts[0]!.title : 'all scripts'}
+const paragraphs = (parts: string[]): string => `${parts.map((part) => part.trim()).filter(Boolean).join('\n\n')}\n`
 
-Environment ${settings.environment ?? 'of servers.tsv'}, K3s ${settings.k3s.version}. How to use it:
+const intro = (scripts: Script[], { chosen, settings }: Source): string => {
+  const [first] = scripts
+  const context = `k3s kubectl --context ${contextOf(settings)}`
+  return `# Runbook: ${first && scripts.length === 1 ? `${first.id} ${first.title}` : 'all scripts'}
 
-- It shows bare nodes. Where a check prints nothing, the step holds: go on to the next one. Lines that begin with \`= \` are
-  what was seen, and no fault.
+Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
+
+- It shows what is done with bare nodes. Where a check prints nothing, the step holds: go on to the next one. Lines that
+  begin with \`= \` are what was seen, and no fault.
 - "On" a node means in a root shell there: log in as below, \`sudo -i\` where you are not root, then \`set +H\`. "From the
   bastion" means your own shell on the bastion. Paste one block at a time.
-- \`kubectl\` on the bastion: \`alias kubectl='k3s kubectl --context keybuzz-${settings.environment ?? 'ENV'}'\`. On a server
-  \`k3s kubectl\` works without the load balancer.
+- On the bastion: \`alias kubectl='${context}'\`. On a server \`k3s kubectl\` works without the load balancer.
 - \`<NAME>\` in capitals stands for a value that is not known here. It is explained before it is used. Put the value in its
   place before you paste.
 
 | Node | Role | Pool | Log in |
 |---|---|---|---|
-${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}
-`
+${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
+}
 
 const chapter = async (script: Script, flags: never, source: Source): Promise<string> => {
   const { about, fields } = readHeader(script.file)
-  const lines: string[] = []
+  const told: string[] = []
   let steps = 0
-  const write = (...more: string[]): void => void lines.push(...more, '')
-  const writeStep = (step: Step, hosts: Host[]): void => write(`### ${++steps}. ${step.name}`, '', ...stepLines(step, hosts))
-  const note = (text: string): void => void (lines.includes(text) || write(text)) // a story may ask for the same twice
-  await script.story(storyTold(source, { write, note, writeStep }), flags)
-  return [
-    `## ${script.id}  ${script.title}`, '', about, '',
-    ...Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`), '',
-    ...lines
-  ].join('\n')
+  await script.story(storyTold(source, {
+    tell: (...more) => void told.push(...more.filter((text) => !told.includes(text))), // a story may ask for the same twice
+    step: (step, hosts) => void told.push(`### ${++steps}. ${step.name}`, ...stepInWords(step, hosts))
+  }), flags)
+  const header = Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`)
+  return paragraphs([`## ${script.id}  ${script.title}`, about, header.join('\n'), ...told])
 }
 
-const storyTold = (
-  source: Source,
-  { write, note, writeStep }: { write: (...lines: string[]) => void; note: (text: string) => void; writeStep: (step: Step, hosts: Host[]) => void }
-): Run => {
+type Teller = { tell: (...texts: string[]) => void; step: (step: Step, hosts: Host[]) => void }
+
+const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
   const { hosts, chosen, settings } = source
   const nobody = (): never => {
     throw new Error('a story asks only in its steps and with run.ask: a runbook is made without hosts')
@@ -69,17 +70,18 @@ const storyTold = (
     mode: 'runbook',
     ssh: { run: nobody, capture: nobody, push: nobody, traffic: { connections: 0, commands: 0 } },
     kubectl: kubectlOf(nobody),
-    note,
+    note: tell,
     stands: () => true,
     release: async () => {
-      note(releaseByHand(settings))
+      tell(releaseByHand(settings))
       return releaseByName(settings)
     },
     ask: async (some, { what, shell, bare }) => {
       const asked = some.filter((host) => chosen.includes(host))
       const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer stands for \`${bare}\` in what follows.`
-      if (asked.length > 0) write(`**Ask each node which ${what}.** ${answer}`)
-      for (const [text, group] of Map.groupBy(asked, shell)) write(onHosts(group), ...block(text))
+      for (const [text, group] of Map.groupBy(asked, shell)) {
+        tell(`${onHosts(group)} which ${what}? ${answer}\n\n${block(text)}`)
+      }
       return new Map(asked.map(({ name }) => [name, bare]))
     },
     on: async (some, stepsOf, { atOnce } = {}) => {
@@ -87,13 +89,13 @@ const storyTold = (
       const lists: [Host, NodeStep[]][] = []
       for (const host of asked) lists.push([host, await stepsOf(host)])
       if (atOnce !== undefined && asked.length > 1 && lists.some(([, steps]) => steps.length > 0)) {
-        write(`**${plural(atOnce, 'node')} at a time.** Go through all steps of a node before the next one, and stop at the first that fails.`)
+        tell(`**${plural(atOnce, 'node')} at a time.** Go through all steps of a node before the next one, and stop at the first that fails.`)
       }
       const groups = atOnce === undefined ? [lists] : lists.map((list) => [list])
-      for (const { step, hosts: some } of groups.flatMap(together)) writeStep(step, some)
+      for (const { step, hosts: same } of groups.flatMap(together)) tellStep(step, same)
     },
     once: async (steps) => {
-      for (const step of steps) writeStep(step, [])
+      for (const step of steps) tellStep(step, [])
     }
   }
 }
@@ -121,15 +123,12 @@ const together = (lists: [Host, NodeStep[]][]): Shared[] => {
 
 const onHosts = (hosts: Host[]): string => `On ${hosts.map(({ name }) => name).join(', ')}:`
 
-const stepLines = (step: Step, hosts: Host[]): string[] => {
-  const { check, look, change, byHand, hint, within, always, trial } = step
-  const where = hosts.length > 0 ? ` For ${hosts.map(({ name }) => name).join(', ')}.` : ''
+const stepInWords = ({ check, look, change, byHand, hint, within, always, trial }: Step, hosts: Host[]): string[] => {
+  const about = hosts.length > 0 ? `From the bastion, for ${hosts.map(({ name }) => name).join(', ')}:` : 'From the bastion:'
   return [
-    ...(typeof check === 'string'
-      ? [onHosts(hosts), ...block(inSubshell(check))]
-      : [`From the bastion.${where}`, ...block(look ?? '')]),
-    ...(typeof change === 'string' ? ['Where it does not hold:', ...block(inSubshell(change))] : []),
-    ...(byHand === undefined ? [] : ['Where it does not hold, from the bastion:', ...block(byHand)]),
+    ...(typeof check === 'string' ? [onHosts(hosts), block(inSubshell(check))] : [about, block(look ?? '')]),
+    ...(typeof change === 'string' ? ['Where it does not hold:', block(inSubshell(change))] : []),
+    ...(byHand === undefined ? [] : ['Where it does not hold, by hand:', block(byHand)]),
     ...(change === undefined && always ? ['Do not go on while this does not hold.'] : []),
     ...(within === undefined ? [] : [`It may take ${within} s to hold: check again until then.`]),
     ...(trial ? ['This is a trial: it makes objects of its own and removes them.'] : []),
@@ -140,7 +139,7 @@ const stepLines = (step: Step, hosts: Host[]): string[] => {
 // As the engine runs it; and an `exit` must not end the operator's own shell.
 const inSubshell = (shell: string): string => `(set -euo pipefail\n${shell}\n)`
 
-const block = (text: string): string[] => {
+const block = (text: string): string => {
   const fence = text.includes('```') ? '````' : '```'
-  return ['', `${fence}bash`, text, fence, '']
+  return `${fence}bash\n${text}\n${fence}`
 }
