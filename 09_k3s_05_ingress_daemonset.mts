@@ -18,7 +18,7 @@ import { milliseconds } from './lib/base/words.mts'
 import { certificateStep, readPair } from './lib/cluster/certificate.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
-import { checkByHand, checkOf, makeCheck, passes, type Check } from './lib/ingress/check.mts'
+import { checkOf, checksByHand, makeCheck, passes, type Check } from './lib/ingress/check.mts'
 import { canaryByHand, canaryFaults, inWords, manifestValues, privatePorts, updateTimes } from './lib/ingress/ingress.mts'
 import { hasRefusedNothing } from './lib/ingress/refused.mts'
 import { hasNoRival, hasPortsFree } from './lib/ingress/rivals.mts'
@@ -53,7 +53,7 @@ export const installIngress = script({
       manifestStep(kubectl, 'has the DaemonSet', await readManifest('05_ingress/daemonset.yaml', daemonset)),
       runsEverywhere(run)
     ])
-    await run.on(hosts, (host) => [answersTheCheck(host, check, settings), keepsItsOtherPorts(host)])
+    await run.on(hosts, (host) => [answersTheCheck(host, check, run), keepsItsOtherPorts(host, run)])
     await run.once([
       answersThroughBalancers(check, settings),
       hasRefusedNothing(kubectl, check),
@@ -78,23 +78,23 @@ const runsEverywhere = ({ kubectl, hosts, settings }: Run): ClusterStep => {
   })
 }
 
-const answersTheCheck = (host: Host, check: Check, { ingress: { client_address } }: Settings): NodeStep => ({
+const answersTheCheck = (host: Host, check: Check, { settings, chosen }: Run): NodeStep => ({
   name: "answers the load balancers' health check",
   check: async () => {
     const answer = await makeCheck(host.address, check)
     if (passes(answer)) return `= 200 in ${milliseconds(answer.milliseconds)} ms`
     const { path, proxyProtocol } = check
     if (passes(await makeCheck(host.address, { ...check, proxyProtocol: !proxyProtocol }))) {
-      return `answers only ${proxyProtocol ? 'without' : 'with'} PROXY protocol; ingress.client_address is ${client_address}`
+      return `answers only ${proxyProtocol ? 'without' : 'with'} PROXY protocol; ingress.client_address is ${settings.ingress.client_address}`
     }
     return `${path} on ${host.address}: ${inWords(answer)}`
   },
-  look: checkByHand(host.address, check),
+  look: checksByHand(chosen.map(({ address }) => address), check),
   within: 60,
   hint: './09_k3s_test_healthcheck.mts says what the answer means'
 })
 
-const keepsItsOtherPorts = ({ address }: Host): NodeStep => ({
+const keepsItsOtherPorts = ({ address }: Host, { chosen }: Run): NodeStep => ({
   name: `keeps ${privatePorts.join(' and ')} to the cluster`,
   check: async () => {
     const open = await Promise.all(
@@ -102,8 +102,11 @@ const keepsItsOtherPorts = ({ address }: Host): NodeStep => ({
     )
     return open.filter(Boolean).join('\n')
   },
-  look: privatePorts.map((port) =>
-    `timeout 1 bash -c ': < /dev/tcp/${address}/${port}' 2>/dev/null && echo '${port} is open'`).join('\n'),
+  look: `for address in ${chosen.map((host) => host.address).join(' ')}; do
+  for port in ${privatePorts.join(' ')}; do
+    timeout 1 bash -c ": < /dev/tcp/$address/$port" 2>/dev/null && echo "$port is open on $address"
+  done
+done`,
   hint: '09_k3s_01 sets the firewall'
 })
 
@@ -121,7 +124,7 @@ const answersThroughBalancers = (check: Check, settings: Settings): ClusterStep 
       }))
       return lines.length > 0 ? lines.join('\n') : '= the settings have none'
     },
-    look: http.map((address) => checkByHand(address, asClient)).join('\n') || '# The settings have none.',
+    look: http.length > 0 ? checksByHand(http, asClient) : '# The settings have none.',
     within: 120,
     hint: 'the nodes themselves answer. At the load balancer: are they its targets on port 80, is PROXY protocol '
       + `${proxyProtocol ? 'on' : 'off'} (ingress.client_address is ${client_address}), is the health check GET ${path} on 80?`

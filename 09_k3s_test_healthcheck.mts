@@ -17,7 +17,9 @@
 import { UsageError } from './lib/base/errors.mts'
 import { balancerSteps, compareTarget, ownBalancers } from './lib/ingress/balancers.mts'
 import { causeOf } from './lib/ingress/causes.mts'
-import { checkByHand, checkInWords, checkOf, makeChecks, passes, timesInWords, windowOf, type Check } from './lib/ingress/check.mts'
+import {
+  checkInWords, checkOf, checksByHand, makeChecks, passes, timesInWords, windowOf, type Check
+} from './lib/ingress/check.mts'
 import { drains, isStopped, staysHealthy, turnsUnhealthy } from './lib/ingress/proofs.mts'
 import { watch } from './lib/ingress/watch.mts'
 import type { Host } from './lib/input/inventory.mts'
@@ -61,9 +63,9 @@ export const testHealthcheck = script({
     if (!run.stands(proven)) return
     if (!asksNobody) await typed(proven.name, `Requests to ${proven.name} will wait for some seconds while its nginx is stopped.`)
     await run.on([proven], async (host) => [
-      turnsUnhealthy(run, host, check, { what: 'it drains', fault: drains, serves: true }),
-      turnsUnhealthy(run, host, check, { what: 'nginx is stopped', fault: isStopped(80), serves: false }),
-      turnsUnhealthy(run, host, check, { what: 'its controller hangs', fault: isStopped(8081), serves: true }),
+      turnsUnhealthy(run, host, check, { what: 'it drains', state: drains, serves: true }),
+      turnsUnhealthy(run, host, check, { what: 'nginx is stopped', state: isStopped(80), serves: false }),
+      turnsUnhealthy(run, host, check, { what: 'its controller hangs', state: isStopped(8081), serves: true }),
       await staysHealthy(run, host, check)
     ])
   }
@@ -85,7 +87,7 @@ const answersTheCheck = (run: Run, host: Host, check: Check, passed: Set<string>
     const some = failing.length < answers.length ? `${failing.length} of ${answers.length} failed: ` : ''
     return `${some}${words}\nHint: ${hint}`
   },
-  look: checkByHand(host.address, check)
+  look: checksByHand(run.chosen.map(({ address }) => address), check)
 })
 
 // ---- With a token: what the load balancers themselves say ----
@@ -128,7 +130,7 @@ const nodeToProve = ({ chosen }: Run, name: string | undefined): Host | undefine
 const isNotAlone = (others: Host[], check: Check, passed: Set<string>): NodeStep => ({
   name: 'is not the only node that answers',
   check: async () => (passed.size > 1 ? '' : 'no other node would take the traffic: it is not touched'),
-  look: ['# One of these must be answered 200.', ...others.map(({ address }) => checkByHand(address, check))].join('\n')
+  look: `# One of these must be answered 200.\n${checksByHand(others.map(({ address }) => address), check)}`
 })
 
 if (import.meta.main) await operate([testHealthcheck], import.meta.filename, { mode: 'validate' })

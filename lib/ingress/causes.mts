@@ -43,7 +43,7 @@ ss -Hltnp 'sport = :80' | { grep -o '"[^"]*",pid=[0-9]*' || true; } | sort -u | 
   echo "listener $name $pid $place $(awk '/^State:/ {print $2}' /proc/$pid/status)"
   if [[ $place == pod && -e /proc/$pid/root/tmp/drain ]]; then echo drains; fi
 done
-ask() { timeout 3 bash -c 'exec 3<>/dev/tcp/$0/$1; printf "$2" >&3; head -n 1 <&3' "$@" 2>&1 | tail -n 1; }
+ask() { timeout 3 bash -c 'exec 3<>/dev/tcp/$0/$1 || exit 1; printf "$2" >&3; head -n 1 <&3' "$@" 2>&1 | tail -n 1; }
 echo "ready $(ask 127.0.0.1 8081 'GET /nginx-ready HTTP/1.0\\r\\n\\r\\n')"
 echo "inside $(ask ${address} 80 '${proxy}GET ${path}${header}\\r\\n')"`
 }

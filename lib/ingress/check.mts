@@ -25,6 +25,10 @@ export const checkByHand = (address: string, { path, host, timeout, proxyProtoco
   `http://${address}${path}`
 ].join(' ')
 
+/** The same for many addresses. */
+export const checksByHand = (addresses: string[], check: Check): string =>
+  `for address in ${addresses.join(' ')}; do\n  echo "== $address"; ${checkByHand('$address', check)}\ndone`
+
 type ManyOptions = { signal?: AbortSignal; enough?: (answer: Answer) => boolean }
 
 /**

@@ -5,7 +5,7 @@ import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { get, type Answer } from '../reach/http.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
-import { checkByHand, checkOf } from './check.mts'
+import { checksByHand, checkOf } from './check.mts'
 
 /** The ports of the ingress controller on each node beside 80 and 443: readiness, and metrics. Nothing outside may reach them. */
 export const privatePorts = [8081, 9113]
@@ -69,11 +69,12 @@ const canaryOf = async (name: string): Promise<{ host: string; manifest: string 
 export const canaryByHand = async (name: string, nodes: Host[], settings: Settings): Promise<string> => {
   const { host, manifest } = await canaryOf(name)
   const check = { ...checkOf(settings), host, path: '/name', timeout: 5 }
+  const { http } = settings.load_balancers
   return [
     `kubectl apply -f - <<'END'\n${manifest.trimEnd()}\nEND`,
     'sleep 5  # the name of a node must be the answer everywhere',
-    ...nodes.map(({ address }) => checkByHand(address, check)),
-    ...settings.load_balancers.http.map((address) => checkByHand(address, { ...check, proxyProtocol: false })),
+    checksByHand(nodes.map(({ address }) => address), check),
+    ...(http.length > 0 ? [checksByHand(http, { ...check, proxyProtocol: false })] : []),
     `kubectl -n ${netcheck.namespace} delete ingress ${name}`
   ].join('\n')
 }

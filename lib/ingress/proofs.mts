@@ -11,28 +11,28 @@ import { checkByHand, inShort, makeCheck, makeChecks, passes, untilVerdict, type
 
 const listenersOn = (port: number): string => `$(ss -Hltnp 'sport = :${port}' | grep -o 'pid=[0-9]*' | cut -d = -f 2 | sort -u)`
 
-const faultOf = (port: number, begin: string, mend: string): HeldState => ({
+const stateOf = (port: number, begin: string, mend: string): HeldState => ({
   begin: `pids=${listenersOn(port)} || { echo 'nothing listens on ${port}' >&2; exit 1; }\nfor pid in $pids; do ${begin}; done`,
   mend: `for pid in ${listenersOn(port)}; do ${mend}; done`
 })
 
 /** nginx answers 503 to the check, and serves every other request. */
-export const drains = faultOf(80, 'touch /proc/$pid/root/tmp/drain', 'rm -f /proc/$pid/root/tmp/drain')
+export const drains = stateOf(80, 'touch /proc/$pid/root/tmp/drain', 'rm -f /proc/$pid/root/tmp/drain')
 
 /** A stopped process keeps its port and answers nothing, like one that hangs. It goes on as if nothing had been. */
-export const isStopped = (port: 80 | 8081): HeldState => faultOf(port, 'kill -STOP $pid', 'kill -CONT $pid')
+export const isStopped = (port: 80 | 8081): HeldState => stateOf(port, 'kill -STOP $pid', 'kill -CONT $pid')
 
 type Proof = {
   /** Completes "is unhealthy while". */
   what: string
-  fault: HeldState
+  state: HeldState
   /** Other requests must still be answered meanwhile. */
   serves: boolean
 }
 
 /** The step that the check of a host fails while the host is in a state, and passes again once it is mended. */
 export const turnsUnhealthy = ({ ssh, signal }: Pick<Run, 'ssh' | 'signal'>, host: Host, check: Check, proof: Proof): NodeStep => {
-  const { what, fault, serves } = proof
+  const { what, state, serves } = proof
   const seconds = 20 + 2 * check.timeout
   return {
     name: `is unhealthy while ${what}`,
@@ -42,7 +42,7 @@ export const turnsUnhealthy = ({ ssh, signal }: Pick<Run, 'ssh' | 'signal'>, hos
         return `is not healthy to begin with: ${inShort(await makeCheck(host.address, check))}`
       }
       let freed = 0
-      const { out, other } = await whileHeld(ssh, host, fault, { seconds: seconds + 10, signal }, async () => {
+      const { out, other } = await whileHeld(ssh, host, state, { seconds: seconds + 10, signal }, async () => {
         const seen = await untilVerdict(host.address, check, false, { seconds, signal })
         const meanwhile = seen && serves ? await ask(host, check, nobody) : undefined
         freed = performance.now()
@@ -59,9 +59,9 @@ export const turnsUnhealthy = ({ ssh, signal }: Pick<Run, 'ssh' | 'signal'>, hos
     },
     look: `# The node mends itself after ${seconds} s.
 ssh ${login(host)} sudo bash <<'END' &
-${fault.begin}
+${state.begin}
 sleep ${seconds}
-${fault.mend}
+${state.mend}
 END
 sleep 3
 ${checkByHand(host.address, check)}  # must not be answered 200${serves ? `\n${askByHand(host, check, nobody)}  # must be answered, with 404` : ''}
