@@ -26,7 +26,7 @@ type Path = 'health' | 'metrics'
  * is etcd's own metrics address in K3s (pkg/etcd/etcd.go). bash asks, for a node may have no curl.
  */
 export const etcdShell = (paths: Path[]): string => `for path in ${paths.join(' ')}; do
-  exec 3<>/dev/tcp/127.0.0.1/2381
+  exec 3<>/dev/tcp/127.0.0.1/2381 || exit 1
   printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$path" >&3
   timeout 10 cat <&3
   exec 3>&-

@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 /** What came of a request: a status and a body, or an error in words. */
 export type Answer = { milliseconds: number; status?: number; body?: string; error?: string }
 
-export type ProbeOptions = {
+export type GetOptions = {
   /** Default 80. */
   port?: number
   /** Default /. */
@@ -22,7 +22,7 @@ export type ProbeOptions = {
 const mostBytes = 1024 * 1024
 
 /** One HTTP GET over a new connection; never throws. */
-export const get = (address: string, options: ProbeOptions = {}): Promise<Answer> => {
+export const get = (address: string, options: GetOptions = {}): Promise<Answer> => {
   const { port = 80, path = '/', host, proxyProtocol = false, timeout = 5000, signal } = options
   const started = performance.now()
   return new Promise((resolve) => {
@@ -68,6 +68,17 @@ export const get = (address: string, options: ProbeOptions = {}): Promise<Answer
     })
   })
 }
+
+/** True where something accepts a TCP connection on the port within a second. */
+export const isOpen = (address: string, port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ host: address, port, timeout: 1000 })
+    const settle = (open: boolean) => (): void => {
+      socket.destroy()
+      resolve(open)
+    }
+    socket.on('connect', settle(true)).on('timeout', settle(false)).on('error', settle(false))
+  })
 
 const inWords = ({ code, message }: NodeJS.ErrnoException, connected: boolean): string => {
   if (code === 'ECONNREFUSED') return 'connection refused'

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { type Fault, UsageError } from '../base/errors.mts'
+import { renderColumns } from '../base/table.mts'
 import { closest } from '../base/words.mts'
 
 /** A flag of a script. Made with `flag` or `value`, which say of what type it is. */
@@ -26,8 +27,7 @@ export const value = (name: string, help: string): Flag<string | undefined> => (
 
 /** The lines of --help for the flags. */
 export const flagLines = (flags: Flags): string[] =>
-  Object.entries(flags).map(([name, { help, value: what }]) =>
-    `${`--${name}${what === undefined ? '' : ` ${what}`}`.padEnd(18)} ${help}`)
+  renderColumns(Object.entries(flags).map(([name, { help, value: what }]) => [`--${name}${what === undefined ? '' : ` ${what}`}`, help]))
 
 /** What is wrong with a flag on the command line. */
 export const misuse = (what: string, expected: string, remedy: string, found?: string): Fault => ({

@@ -2,7 +2,8 @@ import { basename, dirname, join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { isAbort, UsageError } from '../base/errors.mts'
-import { duration, closest, plural } from '../base/words.mts'
+import { renderColumns } from '../base/table.mts'
+import { closest, duration, plural } from '../base/words.mts'
 import { readInputs } from '../input/inputs.mts'
 import type { Host } from '../input/inventory.mts'
 import { redact } from '../input/secrets.mts'
@@ -238,8 +239,8 @@ const validate = async (operation: Operation): Promise<number> => {
 
 const sum = ({ report }: Operation, sections: Section[], started: number): void => {
   if (sections.length > 1) {
-    const width = Math.max(...sections.map(({ title }) => title.length))
-    for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(width)}${duration(took).padStart(12)}`)
+    const rows = sections.map(({ id, title, seconds }) => [id, title, duration(seconds)])
+    for (const line of renderColumns(rows, ['left', 'left', 'right'], { least: [0, 0, 10] })) report.say(line)
   }
   report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
 }

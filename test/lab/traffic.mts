@@ -15,7 +15,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => in
 const { signal } = interrupt
 
 const settings = await readSettings(join(import.meta.dirname, '../../settings.yaml'))
-const kubectl = createKubectl(join(settings.k3s.artifacts, 'k3s'), contextOf(settings))
+const k3s = join(settings.k3s.artifacts, 'k3s')
+const kubectl = createKubectl({ k3s: async () => k3s, context: contextOf(settings), signal })
 await withCanary({ kubectl, signal, name: 'traffic' }, async (canary) => {
   const http = httpTargets(settings, canary)
   const wellFor = async (times: number): Promise<void> => {
