@@ -9,10 +9,10 @@ import { applyObjects } from './objects.mts'
 
 type Pair = { certificate: string; key: Secret }
 
-/** Days until a certificate in PEM form ends; the first one of a chain counts. */
+/** Days until a PEM certificate expires. In a chain the first one counts. */
 export const daysLeft = (pem: string): number => (new X509Certificate(pem).validToDate.getTime() - Date.now()) / 86_400_000
 
-// A certificate that ends sooner is as good as none: nobody may look here for weeks.
+// A certificate that expires sooner is refused: perhaps nobody looks here for weeks.
 const leastDays = 14
 
 /** Reads a PEM file of a certificate chain and its key. Throws a UsageError that says what is wrong with it. */
@@ -49,7 +49,7 @@ type Place = {
   file: string
 }
 
-/** The step that a Secret holds the given certificate, or a self-signed one where none is given. */
+/** The step that a Secret holds the given certificate. Without one it is self-signed. */
 export const certificateStep = (kubectl: Kubectl, { namespace, secret, file }: Place, given: Pair | undefined): ClusterStep => {
   const path = 'jsonpath={.data.tls\\.crt}'
   return {
