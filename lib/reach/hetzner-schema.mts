@@ -1,7 +1,7 @@
-// What Hetzner's API answers, and what the scripts make of it.
+// The answers of Hetzner's API, and the types that the scripts make from them.
 import { z } from 'zod'
 
-/** What a load balancer does with one of its ports, and how it checks its targets for that. */
+/** What a load balancer does with one of its ports, and how it checks its targets. */
 export type Service = {
   protocol: string
   listenPort: number
@@ -13,9 +13,9 @@ export type Service = {
     /** Seconds. */
     interval: number
     timeout: number
-    /** Results in a row that turn a target. */
+    /** Results in a row that change the health of a target. */
     retries: number
-    /** Of a check in HTTP. No domain: no Host header is sent; a response: what must be in the body. */
+    /** Only for a check in HTTP. Without a domain no Host header is sent. The response is text that must be in the body. */
     http?: { domain: string; path: string; response: string; statusCodes: string[]; tls: boolean }
   }
 }
@@ -24,10 +24,10 @@ export type Service = {
 export type Target = {
   /** The address that the traffic goes to, or '' where the project has no such server. */
   address: string
-  /** The name of the server at Hetzner, or what stands for it. */
+  /** The name of the server at Hetzner, or another text for it. */
   name: string
   usePrivate: boolean
-  /** The label selector that chose it, or '' where it was named itself. */
+  /** The label selector that chose it, or '' where it is a target by itself. */
   selector: string
   /** "healthy", "unhealthy" or "unknown", for each port that the load balancer listens on. */
   health: { port: number; status: string }[]
@@ -36,7 +36,7 @@ export type Target = {
 export type LoadBalancer = {
   id: number
   name: string
-  /** In its networks first, the public ones then. */
+  /** First those in its networks, then the public ones. */
   addresses: string[]
   services: Service[]
   targets: Target[]

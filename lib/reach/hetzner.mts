@@ -28,11 +28,11 @@ export type HetznerOptions = {
   /** Milliseconds before the first retry (default 500); each further one waits twice as long. */
   backoff?: number
   signal?: AbortSignal
-  /** Told what is waited for. */
+  /** Called with what it waits for. */
   say?: (line: string) => void
 }
 
-/** Hetzner answered, and not with what was asked for. The message says what to do. */
+/** Hetzner's answer is an error or unusable. The message says what to do. */
 export class HetznerError extends Error {
   override name = 'HetznerError'
   readonly status: number
@@ -64,7 +64,7 @@ export const createHetzner = (token: Secret, options: HetznerOptions = {}): Hetz
       signal: AbortSignal.any([AbortSignal.timeout(15_000), ...(signal ? [signal] : [])])
     })
 
-  // Everything that is asked for here may be asked for twice: the power actions too.
+  // All requests here can be repeated, the power actions too.
   const ask = async (method: 'GET' | 'POST', path: string): Promise<unknown> => {
     const end = Date.now() + deadline * 1000
     for (let pause = backoff; ; pause = Math.min(pause * 2, 10_000)) {
@@ -149,10 +149,10 @@ const parse = (body: string, path: string): unknown => {
   }
 }
 
-// 409 and 423: another action is at work on the server.
+// 409 and 423: another action runs on the server.
 const isPassing = (status: number): boolean => [409, 423, 429].includes(status) || status >= 500
 
-// Retry-After has seconds; RateLimit-Reset the time, in seconds since 1970, at which the whole allowance is back.
+// Retry-After is in seconds. RateLimit-Reset is the time of the full reset, in seconds since 1970.
 const askedToWait = (headers: Headers): number => {
   const seconds = Number(headers.get('retry-after') ?? Number.NaN)
   if (seconds >= 0) return seconds * 1000
