@@ -6,7 +6,7 @@ import { closest } from '../base/words.mts'
 /** A flag of a script. Made with `flag` or `value`, which say of what type it is. */
 export type Flag<Type extends boolean | string | undefined> = {
   help: string
-  /** What its value is called in --help; nothing where it takes none. */
+  /** The name of its value in --help. Nothing where it takes no value. */
   value?: string
   /** One letter. */
   short?: string
@@ -16,10 +16,10 @@ export type Flag<Type extends boolean | string | undefined> = {
 
 export type Flags = Record<string, Flag<boolean> | Flag<string | undefined>>
 
-/** What was given for each flag: true or false, or its value. */
+/** The given flags: true or false, or the value. */
 export type Values<Some extends Flags> = { [Name in keyof Some]: Some[Name] extends Flag<infer Type> ? Type : never }
 
-/** A flag that is there or not: `--watch`. */
+/** A flag without a value: `--watch`. */
 export const flag = (help: string, short?: string): Flag<boolean> => ({ help, ...(short === undefined ? {} : { short }) })
 
 /** A flag with a value: `--prove NODE`. */
@@ -35,8 +35,8 @@ export const misuse = (what: string, expected: string, remedy: string, found?: s
 })
 
 /**
- * Reads the command line. Throws a UsageError that holds all its faults: an unknown flag, one that is there twice, a value
- * where none belongs, none where one does, and anything that is no flag. A mistyped --plan must never apply.
+ * Reads the command line. Throws a UsageError with all its faults: an unknown flag, a flag that is there twice, a value
+ * too many, a missing value, and words that are not flags. A mistyped --plan must never apply.
  */
 export const parseFlags = <Some extends Flags>(argv: string[], flags: Some): Values<Some> => {
   const options = Object.fromEntries(Object.entries(flags).map(([name, { value: what, short }]) =>

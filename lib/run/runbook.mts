@@ -9,13 +9,13 @@ import { withRoles, type Means, type Run } from './run.mts'
 import type { Script } from './script.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
-/** What a runbook is made from. It needs no way to the hosts: nobody is asked. */
+/** What a runbook is made from. It needs no ssh: no host is contacted. */
 type Source = Pick<Means, 'hosts' | 'chosen' | 'settings' | 'signal'>
 
 /**
- * The runbook of scripts, in Markdown: each step's check and change as shell that an operator can paste, with the values of
- * these hosts, for a night without this tool. It is made from servers.tsv and settings.yaml alone, and shows what is done
- * with bare nodes.
+ * The runbook of scripts, in Markdown: the check and change of each step as shell that an operator can paste, with the
+ * values of these hosts, for a night without this tool. It is made only from servers.tsv and settings.yaml, and shows the
+ * case of bare nodes.
  */
 export const renderRunbook = async (scripts: Script[], flags: never, source: Source): Promise<string> => {
   const chapters: string[] = []
@@ -105,7 +105,7 @@ type Shared = { step: NodeStep; hosts: Host[] }
 const keyOf = ({ name, check, change, look, byHand, hint }: Step): string =>
   JSON.stringify([name, look ?? check, byHand ?? change, hint])
 
-// Steps that are the same on several hosts are told once, each host's in its own order.
+// A step that is the same on several hosts is printed once. Each host's steps stay in their order.
 const together = (lists: [Host, NodeStep[]][]): Shared[] => {
   const left = lists.map(([host, steps]) => ({ host, steps: [...steps] }))
   const told: Shared[] = []
@@ -136,7 +136,7 @@ const stepInWords = ({ check, look, change, byHand, hint, within, always, trial 
   ]
 }
 
-// As the engine runs it; and an `exit` must not end the operator's own shell.
+// As the engine runs it. Also, an `exit` must not end the operator's own shell.
 const inSubshell = (shell: string): string => `(set -euo pipefail\n${shell}\n)`
 
 const block = (text: string): string => {
