@@ -39,10 +39,11 @@ done`,
 done`
 }
 
+// With set -e a refused connection ends it. Without, bash would go on and read the ssh connection instead.
 const onServers: Record<string, string> = {
   snapshots: 'k3s etcd-snapshot ls; ls -l /var/lib/rancher/k3s/server/db/snapshots; du -sh /var/lib/rancher/k3s/server/db/etcd',
-  'etcd-health': etcdShell(['health']),
-  'etcd-metrics': `( ${etcdShell(['metrics'])}
+  'etcd-health': `set -e; ${etcdShell(['health'])}`,
+  'etcd-metrics': `( set -e; ${etcdShell(['metrics'])}
 ) | grep -E '^(etcd_(server|disk|mvcc_db|network_(peer|active|client_grpc_(sent|received)_bytes))|process_)'`,
   readyz: `k3s kubectl get --raw '/readyz?verbose'; k3s kubectl get --raw '/livez?verbose'`,
   'secrets-encryption': 'k3s secrets-encrypt status'
@@ -74,7 +75,8 @@ const partOf = (told: string): Part => {
   const start = told.indexOf('\n')
   const end = told.lastIndexOf('\n')
   const [name, text, code] = [told.slice(0, start), told.slice(start + 1, Math.max(start + 1, end)), told.slice(end + 1).trim()]
+  if (!/^\d+$/.test(code)) return { name, text: told.slice(start + 1), fault: 'was cut off' }
   if (code === '0') return { name, text }
   const last = text.trim().split('\n').at(-1)?.slice(0, 200)
-  return { name, text, fault: code === '124' ? `took longer than ${SECONDS} s` : [last, `exit ${code || 'unknown'}`].filter(Boolean).join(', ') }
+  return { name, text, fault: code === '124' ? `took longer than ${SECONDS} s` : [last, `exit ${code}`].filter(Boolean).join(', ') }
 }
