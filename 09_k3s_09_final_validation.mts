@@ -25,7 +25,6 @@ import { withCanary } from './lib/ingress/ingress.mts'
 import type { Host } from './lib/input/inventory.mts'
 import type { Settings } from './lib/input/settings.mts'
 import { get } from './lib/reach/http.mts'
-import type { Kubectl } from './lib/reach/kubectl.mts'
 import { needTerminal, typed } from './lib/run/confirm.mts'
 import { flag, value } from './lib/run/flags.mts'
 import { takeLock } from './lib/run/lock.mts'
@@ -51,7 +50,7 @@ export const finalValidation = script({
 
     await run.on(servers, (host) => [
       hasSoundEtcd(host, run, etcds),
-      answersByItself(host, kubectl),
+      answersByItself(host, run),
       ...serverSteps
     ])
     await run.once([
@@ -69,18 +68,17 @@ export const finalValidation = script({
   }
 })
 
-const answersByItself = ({ address }: Host, kubectl: Kubectl): NodeStep => {
-  const server = `https://${address}:6443`
-  return {
-    name: 'has an API that answers by itself',
-    check: async () => {
-      const began = performance.now()
-      const answer = await kubectl({ server })`get --raw /readyz`
-      return answer === 'ok' ? `= ready in ${milliseconds(performance.now() - began)} ms` : `/readyz says ${answer}`
-    },
-    look: `kubectl --server ${server} get --raw /readyz     # ok`
-  }
-}
+const answersByItself = ({ address }: Host, { servers, kubectl }: Run): NodeStep => ({
+  name: 'has an API that answers by itself',
+  check: async () => {
+    const began = performance.now()
+    const answer = await kubectl({ server: `https://${address}:6443` })`get --raw /readyz`
+    return answer === 'ok' ? `= ready in ${milliseconds(performance.now() - began)} ms` : `/readyz says ${answer}`
+  },
+  look: `for server in ${servers.map((server) => server.address).join(' ')}; do
+  kubectl --server https://$server:6443 get --raw /readyz && echo " $server"     # ok
+done`
+})
 
 const runsVersion = ({ name }: Host, { k3s: { version } }: Settings, nodes: Nodes): NodeStep => ({
   name: 'runs the version of the settings',
@@ -90,7 +88,7 @@ const runsVersion = ({ name }: Host, { k3s: { version } }: Settings, nodes: Node
     const evidence = `= ${kubeletVersion}, ${containerRuntimeVersion}, ${osImage}, kernel ${kernelVersion}`
     return kubeletVersion === version ? evidence : `${evidence}\nruns ${kubeletVersion}, the settings say ${version}`
   },
-  look: `kubectl get node ${name} -o wide     # ${version}`,
+  look: `kubectl get nodes -o wide     # ${version}`,
   hint: '09_k3s_02 rolls servers, 09_k3s_03 workers'
 })
 

@@ -11,21 +11,21 @@ type Asking = Pick<Run, 'ssh' | 'settings' | 'servers'>
 export type EtcdStates = Map<string, EtcdState>
 
 const lookAt = (servers: Host[]): string => `for server in ${servers.map(login).join(' ')}; do
-echo "$server"
-ssh "$server" bash -s <<'END'
+  echo "$server"
+  ssh "$server" bash -s <<'END'
 ${etcdShell(['health', 'metrics'])}
 END
 done | grep -E '@|^\\{|^etcd_(server_(is_leader|is_learner|leader_changes|quota_backend)|mvcc_db_total_size|disk_wal_fsync_duration)'`
 
 /** The step that a server's etcd votes, has room, and has a fast disk. What it tells is put into `states`. */
-export const hasSoundEtcd = (host: Host, { ssh, settings }: Asking, states: EtcdStates): NodeStep => ({
+export const hasSoundEtcd = (host: Host, { ssh, settings, servers }: Asking, states: EtcdStates): NodeStep => ({
   name: 'has a sound etcd',
   check: async () => {
     const state = await readEtcd(ssh, host)
     states.set(host.name, state)
     return judgeEtcd(state, settings.prepare.etcd_fsync_p99).join('\n')
   },
-  look: lookAt([host]),
+  look: lookAt(servers),
   hint: 'docs/when-it-is-down.md; journalctl -u k3s | grep etcd'
 })
 

@@ -83,7 +83,7 @@ export const asksForName = ({ settings }: Pick<Run, 'settings'>): ClusterStep =>
       : `= ${anonymousPaths.join(', ')}: 401`
   },
   look: `for path in ${anonymousPaths.join(' ')}; do
-  curl -ksS --max-time 5 -o /dev/null -w "$path %{http_code}\n" ${apiUrl(settings)}$path     # 401
+  curl -ksS --max-time 5 -o /dev/null -w "$path %{http_code}\\n" ${apiUrl(settings)}$path     # 401
 done`
 })
 
