@@ -107,7 +107,10 @@ export const takeAway = async (context: DrillContext, { what, cut, whileAway }: 
   if (away > DEADLINE - 5) throw new Error(`${target} was away for ${away.toFixed(0)} s and came back by itself: nothing was measured`)
   const failed = [...traffic.samples('api'), ...traffic.samples('http')].filter(({ sent, why }) => why !== '' && sent <= to)
   return {
-    ...{ what, target, how: cut.how, away },
+    what,
+    target,
+    how: cut.how,
+    away,
     ...(seen.leader === undefined ? {} : { leader: seen.leader }),
     ...(seen.rescheduled === undefined ? {} : { rescheduled: seen.rescheduled }),
     restored: (Math.max(well, ...failed.map(({ sent }) => sent)) - back) / 1000,

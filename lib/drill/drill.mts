@@ -47,7 +47,7 @@ export const drill = async (run: Run, { canaryHost, power, calm = 3 }: Options):
   const rows: DrillRow[] = []
   const traffic = startTraffic([await apiEndpoint(settings, kubectl), ...httpEndpoints(settings, canaryHost)])
   const context: EventContext = {
-    ...{ signal, note, traffic, servers, agents, ssh, kubectl, power, calm },
+    signal, note, traffic, servers, agents, ssh, kubectl, power, calm,
     faults: (until, returning) => clusterFaults(run, { returning, signal: until }),
     lease: (host) => leaseOf(kubectl, host),
     every: 1,
