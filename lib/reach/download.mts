@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
@@ -37,15 +37,13 @@ const isRunning = (pid: number): boolean => {
   }
 }
 
-let parts = 0
-
-/** The name of the file while it is written. Nobody else uses it: `.PID.N.part`. */
-export const partOf = (file: string): string => `${file}.${process.pid}.${++parts}.part`
+/** The name of the file while it is written. Nobody else uses it: `.PID.RANDOM.part`. */
+export const partOf = (file: string): string => `${file}.${process.pid}.${randomBytes(4).toString('hex')}.part`
 
 /** Deletes what killed downloads have left in the folder. */
 export const sweep = async (folder: string): Promise<void> => {
   for (const name of await readdir(folder)) {
-    const pid = /\.(\d+)\.\d+\.part$/.exec(name)?.[1]
+    const pid = /\.(\d+)\.\w+\.part$/.exec(name)?.[1]
     if (pid !== undefined && !isRunning(Number(pid))) await rm(join(folder, name), { force: true })
   }
 }

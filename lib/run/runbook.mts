@@ -50,16 +50,26 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
   const told: string[] = []
   let steps = 0
   await script.story(storyTold(source, {
-    tell: (...more) => void told.push(...more.filter((text) => !told.includes(text))), // a story may ask for the same twice
-    step: (step, hosts) => void told.push(`### ${++steps}. ${step.name}`, ...stepInWords(step, hosts))
+    tell: (text) => void told.push(text),
+    tellOnce: (text) => void (told.includes(text) || told.push(text)),
+    tellSteps: (shared) => {
+      for (const [name, same] of Map.groupBy(shared, ({ step }) => step.name)) {
+        told.push(`### ${++steps}. ${name}`, ...same.flatMap(stepInWords))
+      }
+    }
   }), flags)
   const header = Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`)
   return paragraphs([`## ${script.id}  ${script.title}`, about, header.join('\n'), ...told])
 }
 
-type Teller = { tell: (...texts: string[]) => void; step: (step: Step, hosts: Host[]) => void }
+type Teller = {
+  tell: (text: string) => void
+  /** For what a story may ask for several times. */
+  tellOnce: (text: string) => void
+  tellSteps: (shared: Shared[]) => void
+}
 
-const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
+const storyTold = (source: Source, { tell, tellOnce, tellSteps }: Teller): Run => {
   const { hosts, chosen, settings } = source
   const nobody = (): never => {
     throw new Error('a story asks only in its steps and with run.ask: a runbook is made without hosts')
@@ -70,10 +80,10 @@ const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
     mode: 'runbook',
     ssh: { run: nobody, capture: nobody, push: nobody, traffic: { connections: 0, commands: 0 } },
     kubectl: kubectlOf(nobody),
-    note: tell,
+    note: tellOnce,
     stands: () => true,
     release: async () => {
-      tell(releaseByHand(settings))
+      tellOnce(releaseByHand(settings))
       return releaseByName(settings)
     },
     ask: async (some, { what, shell, bare }) => {
@@ -91,39 +101,42 @@ const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
       if (atOnce !== undefined && asked.length > 1 && lists.some(([, steps]) => steps.length > 0)) {
         tell(`**${plural(atOnce, 'node')} at a time.** Go through all steps of a node before the next one, and stop at the first that fails.`)
       }
-      const groups = atOnce === undefined ? [lists] : lists.map((list) => [list])
-      for (const { step, hosts: same } of groups.flatMap(together)) tellStep(step, same)
+      if (atOnce === undefined) return tellSteps(together(lists))
+      for (const list of lists) tellSteps(together([list]))
     },
-    once: async (steps) => {
-      for (const step of steps) tellStep(step, [])
-    }
+    once: async (steps) => tellSteps(steps.map((step) => ({ step, hosts: [] })))
   }
 }
 
-type Shared = { step: NodeStep; hosts: Host[] }
+/** A step, and the hosts on which it is the same; none for a step of the cluster. */
+type Shared = { step: Step; hosts: Host[] }
 
 const keyOf = ({ name, check, change, look, byHand, hint }: Step): string =>
   JSON.stringify([name, look ?? check, byHand ?? change, hint])
 
-// A step that is the same on several hosts is printed once. Each host's steps stay in their order.
+// The steps of all hosts in one order, which keeps each host's own order. Steps whose names differ only by the host's name
+// or address stand together. A step that is the same on several hosts is printed once.
 const together = (lists: [Host, NodeStep[]][]): Shared[] => {
-  const left = lists.map(([host, steps]) => ({ host, steps: [...steps] }))
+  const left = lists.map(([host, steps]) => ({
+    host, steps: steps.map((step) => ({ step, name: step.name.replaceAll(host.name, 'NODE').replaceAll(host.address, 'ADDRESS') }))
+  }))
   const told: Shared[] = []
   for (;;) {
     const open = left.filter(({ steps }) => steps.length > 0)
     if (open.length === 0) return told
-    const comesLater = (key: string): boolean =>
-      open.some(({ steps }) => keyOf(steps[0]!) !== key && steps.some((step) => keyOf(step) === key))
-    const step = (open.find(({ steps }) => !comesLater(keyOf(steps[0]!))) ?? open[0]!).steps[0]!
-    const same = open.filter(({ steps }) => keyOf(steps[0]!) === keyOf(step))
-    for (const { steps } of same) steps.shift()
-    told.push({ step, hosts: same.map(({ host }) => host) })
+    const comesLater = (name: string): boolean =>
+      open.some(({ steps }) => steps[0]!.name !== name && steps.some((one) => one.name === name))
+    const { name } = (open.find(({ steps }) => !comesLater(steps[0]!.name)) ?? open[0]!).steps[0]!
+    const next = open.filter(({ steps }) => steps[0]!.name === name).map(({ host, steps }) => ({ host, step: steps.shift()!.step }))
+    for (const same of Map.groupBy(next, ({ step }) => keyOf(step)).values()) {
+      told.push({ step: same[0]!.step, hosts: same.map(({ host }) => host) })
+    }
   }
 }
 
 const onHosts = (hosts: Host[]): string => `On ${hosts.map(({ name }) => name).join(', ')}:`
 
-const stepInWords = ({ check, look, change, byHand, hint, within, always, trial }: Step, hosts: Host[]): string[] => {
+const stepInWords = ({ step: { check, look, change, byHand, hint, within, always, trial }, hosts }: Shared): string[] => {
   const about = hosts.length > 0 ? `From the bastion, for ${hosts.map(({ name }) => name).join(', ')}:` : 'From the bastion:'
   return [
     ...(typeof check === 'string' ? [onHosts(hosts), block(inSubshell(check))] : [about, block(look ?? '')]),
