@@ -27,7 +27,7 @@ const paragraphs = (parts: string[]): string => `${parts.map((part) => part.trim
 
 const intro = (scripts: Script[], { chosen, settings }: Source): string => {
   const [first] = scripts
-  const context = `k3s kubectl --context ${contextOf(settings)}`
+  const context = `~/.keybuzz/cache/${settings.k3s.version}/k3s kubectl --context ${contextOf(settings)}`
   return `# Runbook: ${first && scripts.length === 1 ? `${first.id} ${first.title}` : 'all scripts'}
 
 Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
@@ -88,9 +88,9 @@ const storyTold = (source: Source, { tell, tellOnce, tellSteps }: Teller): Run =
     },
     ask: async (some, { what, shell, bare }) => {
       const asked = some.filter((host) => chosen.includes(host))
-      const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer stands for \`${bare}\` in what follows.`
+      const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer of a node stands for \`${bare}\` in what follows for it.`
       for (const [text, group] of Map.groupBy(asked, shell)) {
-        tell(`${onHosts(group)} which ${what}? ${answer}\n\n${block(text)}`)
+        tell(`${onHosts(group)} which ${what}? ${answer}\n\n${block(inSubshell(text))}`)
       }
       return new Map(asked.map(({ name }) => [name, bare]))
     },
