@@ -25,7 +25,7 @@ export const renderRunbook = async (scripts: Script[], flags: never, source: Sou
 
 const paragraphs = (parts: string[]): string => `${parts.map((part) => part.trim()).filter(Boolean).join('\n\n')}\n`
 
-const intro = (scripts: Script[], { chosen, settings }: Source): string => {
+const intro = (scripts: Script[], { hosts, settings }: Source): string => {
   const [first] = scripts
   const context = `k3s kubectl --context ${contextOf(settings)}`
   return `# Runbook: ${first && scripts.length === 1 ? `${first.id} ${first.title}` : 'all scripts'}
@@ -42,7 +42,7 @@ Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
 
 | Node | Role | Pool | Log in |
 |---|---|---|---|
-${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
+${hosts.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
 }
 
 const chapter = async (script: Script, flags: never, source: Source): Promise<string> => {
@@ -50,16 +50,17 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
   const told: string[] = []
   let steps = 0
   await script.story(storyTold(source, {
-    tell: (...more) => void told.push(...more.filter((text) => !told.includes(text))), // a story may ask for the same twice
+    tell: (text) => void told.push(text),
+    tellOnce: (text) => void (told.includes(text) || told.push(text)), // a story may ask for the same twice
     step: (step, hosts) => void told.push(`### ${++steps}. ${step.name}`, ...stepInWords(step, hosts))
   }), flags)
   const header = Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`)
   return paragraphs([`## ${script.id}  ${script.title}`, about, header.join('\n'), ...told])
 }
 
-type Teller = { tell: (...texts: string[]) => void; step: (step: Step, hosts: Host[]) => void }
+type Teller = { tell: (text: string) => void; tellOnce: (text: string) => void; step: (step: Step, hosts: Host[]) => void }
 
-const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
+const storyTold = (source: Source, { tell, tellOnce, step: tellStep }: Teller): Run => {
   const { hosts, chosen, settings } = source
   const nobody = (): never => {
     throw new Error('a story asks only in its steps and with run.ask: a runbook is made without hosts')
@@ -70,19 +71,18 @@ const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
     mode: 'runbook',
     ssh: { run: nobody, capture: nobody, push: nobody, traffic: { connections: 0, commands: 0 } },
     kubectl: kubectlOf(nobody),
-    note: tell,
+    note: tellOnce,
     stands: () => true,
     release: async () => {
-      tell(releaseByHand(settings))
+      tellOnce(releaseByHand(settings))
       return releaseByName(settings)
     },
     ask: async (some, { what, shell, bare }) => {
-      const asked = some.filter((host) => chosen.includes(host))
       const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer stands for \`${bare}\` in what follows.`
-      for (const [text, group] of Map.groupBy(asked, shell)) {
-        tell(`${onHosts(group)} which ${what}? ${answer}\n\n${block(text)}`)
+      for (const [text, group] of Map.groupBy(some, shell)) {
+        tellOnce(`${onHosts(group)} which ${what}? ${answer}\n\n${block(inSubshell(text))}`)
       }
-      return new Map(asked.map(({ name }) => [name, bare]))
+      return new Map(some.map(({ name }) => [name, bare]))
     },
     on: async (some, stepsOf, { atOnce } = {}) => {
       const asked = some.filter((host) => chosen.includes(host))
