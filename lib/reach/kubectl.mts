@@ -60,11 +60,13 @@ export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl =
     ]
     const head = [await k3s(), 'kubectl', ...flags].map(quote).join(' ')
     const text = [`${head} ${command}`]
-    const kubectl = $({ input, signal, timeout: `${timeout}s`, quiet: true, nothrow: true })
+    // zx's own timeout calls ps in a way that Node warns of, and knows whole seconds only.
+    const late = AbortSignal.timeout(Math.ceil(timeout * 1000))
+    const kubectl = $({ input, signal: AbortSignal.any([signal, late]), quiet: true, nothrow: true })
     const result = await kubectl(Object.assign(text, { raw: text }))
     signal.throwIfAborted()
     if (result.exitCode === 0) return result.stdout
-    if (result.signal === 'SIGTERM') throw new KubectlError(`kubectl ${command}: timed out after ${timeout} s`, result)
+    if (late.aborted) throw new KubectlError(`kubectl ${command}: timed out after ${timeout} s`, result)
     const words = result.stderr.trim() || `kubectl ${command}: exit ${result.exitCode}`
     if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${seconds} s`, result)
     if (nobody.test(words)) throw new ApiAway(`the API does not answer: ${words}`, result)

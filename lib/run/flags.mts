@@ -34,6 +34,10 @@ export const misuse = (what: string, expected: string, remedy: string, found?: s
   file: 'command line', what, expected, remedy, ...(found === undefined ? {} : { value: found })
 })
 
+// Node takes what follows for the value, whatever it is: with `--hosts --plan` nothing would be a plan any more.
+const isNextFlag = ({ value, inlineValue }: { value: string | undefined; inlineValue: boolean | undefined }): boolean =>
+  inlineValue !== true && value !== '-' && value?.startsWith('-') === true
+
 /**
  * Reads the command line. Throws a UsageError with all its faults: an unknown flag, a flag that is there twice, a value
  * too many, a missing value, and words that are not flags. A mistyped --plan must never apply.
@@ -45,18 +49,18 @@ export const parseFlags = <Some extends Flags>(argv: string[], flags: Some): Val
   const faults = positionals.map((word) => misuse(word, 'no arguments, only flags', 'Run with --help.'))
   for (const token of tokens) {
     if (token.kind !== 'option') continue
-    const known = options[token.name]
+    const known = Object.hasOwn(options, token.name) ? options[token.name] : undefined
     if (known === undefined) {
       const near = closest(token.name, Object.keys(options))
       faults.push(misuse(token.rawName, 'a flag that this script has', near ? `Did you mean --${near}?` : 'Run with --help.'))
-    } else if (known.type === 'string' && !token.value) {
+    } else if (known.type === 'string' && (!token.value || isNextFlag(token))) {
       faults.push(misuse(token.rawName, 'a value', `Give it one: ${token.rawName} VALUE.`))
     } else if (known.type === 'boolean' && token.value !== undefined) {
       faults.push(misuse(token.rawName, 'no value', `Write ${token.rawName} alone.`))
     }
   }
   const given = (name: string): (string | boolean)[] => (values[name] as (string | boolean)[] | undefined) ?? []
-  for (const name of Object.keys(values)) {
+  for (const name of Object.keys(options)) {
     if (given(name).length > 1) faults.push(misuse(`--${name}`, 'it once', 'Take the others out.'))
   }
   if (faults.length > 0) throw new UsageError(faults)

@@ -50,10 +50,11 @@ fi`
 const settle = async (ssh: Ssh, server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
   const [who, holding = '', since, script, id] = holder.split('\n')
   if (who === me && processOf(parseInt(holding)) !== holding) {
-    // Compared again on the node: two runs that find the same dead run must not both take its lock.
+    // Compared again on the node, by one run at a time: two runs that find the same dead run must not both take its lock.
     const now = await ssh.capture(server, `
-if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]] && mv ${folder} ${folder}.${mine.id}; then
-  rm -rf ${folder}.${mine.id}
+exec 9</run; flock 9
+if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]]; then
+  rm -rf ${folder}
   ${takeScript({ ...mine, force: false })}
 else
   echo 'another run took over'

@@ -25,7 +25,7 @@ export const renderRunbook = async (scripts: Script[], flags: never, source: Sou
 
 const paragraphs = (parts: string[]): string => `${parts.map((part) => part.trim()).filter(Boolean).join('\n\n')}\n`
 
-const intro = (scripts: Script[], { chosen, settings }: Source): string => {
+const intro = (scripts: Script[], { hosts, settings }: Source): string => {
   const [first] = scripts
   const context = `~/.keybuzz/cache/${settings.k3s.version}/k3s kubectl --context ${contextOf(settings)}`
   return `# Runbook: ${first && scripts.length === 1 ? `${first.id} ${first.title}` : 'all scripts'}
@@ -42,7 +42,7 @@ Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
 
 | Node | Role | Pool | Log in |
 |---|---|---|---|
-${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
+${hosts.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
 }
 
 const chapter = async (script: Script, flags: never, source: Source): Promise<string> => {
@@ -87,12 +87,11 @@ const storyTold = (source: Source, { tell, tellOnce, tellSteps }: Teller): Run =
       return releaseByName(settings)
     },
     ask: async (some, { what, shell, bare }) => {
-      const asked = some.filter((host) => chosen.includes(host))
       const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer of a node stands for \`${bare}\` in what follows for it.`
-      for (const [text, group] of Map.groupBy(asked, shell)) {
-        tell(`${onHosts(group)} which ${what}? ${answer}\n\n${block(inSubshell(text))}`)
+      for (const [text, group] of Map.groupBy(some, shell)) {
+        tellOnce(`${onHosts(group)} which ${what}? ${answer}\n\n${block(inSubshell(text))}`)
       }
-      return new Map(asked.map(({ name }) => [name, bare]))
+      return new Map(some.map(({ name }) => [name, bare]))
     },
     on: async (some, stepsOf, { atOnce } = {}) => {
       const asked = some.filter((host) => chosen.includes(host))

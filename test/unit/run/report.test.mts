@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Outcome } from '../../../lib/run/run.mts'
+import type { Outcome } from '../../../lib/run/modes.mts'
 import { count, renderBlock, renderCounts, renderTable, renderTitle, type Section } from '../../../lib/run/report.mts'
 
 const plain = { colour: false, verbose: false }
