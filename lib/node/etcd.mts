@@ -4,7 +4,7 @@ import type { Settings } from '../input/settings.mts'
 import { login, type RunOptions, type Ssh } from '../reach/ssh.mts'
 import type { Run } from '../run/run.mts'
 import type { NodeStep } from '../run/step.mts'
-import { removeOldNetwork } from './k3s.mts'
+import { removeOldNetwork, removeOldNetworkByHand, sudo } from './k3s.mts'
 
 /** What a server's etcd tells of itself. Sizes are bytes, times seconds. */
 export type EtcdState = {
@@ -69,8 +69,11 @@ export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> =>
   if (names.length > 0) throw new Error(`the quorum would be at risk: etcd on ${names.join(', ')} is not healthy`)
 }
 
-const snapshotBeforeRestart = `k3s etcd-snapshot save --name before-restart
-k3s etcd-snapshot prune --name before-restart --snapshot-retention 5`
+// K3s's own retention counts scheduled snapshots only.
+const snapshotBeforeRestart = [
+  'k3s etcd-snapshot save --name before-restart',
+  'k3s etcd-snapshot prune --name before-restart --snapshot-retention 5'
+]
 
 /** What comes before a server's restart: all other voters are healthy, and there is a snapshot of now. */
 export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
@@ -78,11 +81,10 @@ export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
   return {
     pass: async (): Promise<void> => {
       await mustBeHealthy(ssh, others)
-      // K3s's own retention counts scheduled snapshots only.
-      await ssh.capture(host, snapshotBeforeRestart, { timeout: 120 })
+      await ssh.capture(host, snapshotBeforeRestart.join('\n'), { timeout: 120 })
     },
     byHand: `${healthByHand(others)}
-ssh ${login(host)} '${snapshotBeforeRestart.replace('\n', ' && ')}'`
+ssh ${login(host)} '${snapshotBeforeRestart.map((command) => sudo(host) + command).join(' && ')}'`
   }
 }
 
@@ -105,7 +107,7 @@ for condition in Ready EtcdIsVoter; do
 done`,
   within: 300,
   timeout: 30,
-  hint: `ssh ${login(host)} journalctl -u k3s -e`
+  hint: `ssh ${login(host)} ${sudo(host)}journalctl -u k3s -e`
 })
 
 /**
@@ -120,15 +122,15 @@ export const hasNoStaleMember = (host: Host, { ssh }: Pick<Run, 'ssh'>, member: 
       const node = await ssh.capture(member, `k3s kubectl get node ${host.name} --ignore-not-found -o name`)
       return node.trim() === '' ? '' : 'its data is gone, and etcd still counts it: is removed before it joins anew'
     },
-    look: `ssh ${login(member)} k3s kubectl get node ${host.name}     # "not found" is what should be`,
+    look: `ssh ${login(member)} ${sudo(member)}k3s kubectl get node ${host.name}     # "not found" is what should be`,
     change: async () => {
       await mustBeHealthy(ssh, others)
       await ssh.capture(member, remove, { timeout: 90 })
       await ssh.capture(host, removeOldNetwork)
     },
     byHand: `${healthByHand(others)}
-ssh ${login(member)} ${remove}
-ssh ${login(host)} 'ip link delete cni0; ip link delete flannel.1'`
+ssh ${login(member)} ${sudo(member)}${remove}
+${removeOldNetworkByHand(host)}`
   }
 }
 

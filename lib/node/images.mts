@@ -6,7 +6,7 @@ import { UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
 import type { NodeStep } from '../run/step.mts'
-import { copyByHand } from './k3s.mts'
+import { copyByHand, sudo } from './k3s.mts'
 
 /** An archive of images on the bastion, as `docker save` writes it, and the images in it by their full names. */
 export type Archive = Artifact & { name: string; images: string[] }
@@ -58,6 +58,6 @@ for image in ${images.join(' ')}; do grep -qxF "$image" <<<"$has" || echo "$imag
     await ssh.capture(host, `k3s ctr -n k8s.io images import ${folder}/${name}`, { timeout: 300 })
   },
   byHand: `${copyByHand(host, file, { path: `${folder}/${name}`, mode: '0644' })}
-ssh ${login(host)} k3s ctr -n k8s.io images import ${folder}/${name}`,
+ssh ${login(host)} ${sudo(host)}k3s ctr -n k8s.io images import ${folder}/${name}`,
   timeout: 300
 })

@@ -42,6 +42,12 @@ test('the step reads as a fact, and its check names the address that it looks fo
   assert.match(stateScript(first), /at\[1\] == "10\.0\.0\.100"/)
 })
 
+test('by hand the firewall is looked at as root', () => {
+  const look = (host: typeof first) => firewallStep(host, { hosts, settings, ssh: answeringSsh(() => '') }).look
+  assert.is(look(first), "ssh root@10.0.0.100 'ufw status verbose; ufw show added'")
+  assert.is(look(worker), "ssh admin@10.0.0.110 'sudo ufw status verbose; sudo ufw show added'")
+})
+
 test('a firewall as it should be holds, and a change of it does nothing', async () => {
   const { check, change, changes } = stepFor(converged)
   assert.is(await check(), '')
@@ -117,8 +123,7 @@ test('what a change hooks back into the kernel is shell that bash can read', () 
 
 test('a node without ufw says where the ssh connection comes from and which NIC has its address, and no more', () => {
   const path = [commands({
-    ip: "echo '1: lo    inet 127.0.0.1/8 scope host lo'; echo '3: enp7s0    inet 10.0.0.100/32 scope global enp7s0'",
-    ufw: 'exit 1'
+    ip: "echo '1: lo    inet 127.0.0.1/8 scope host lo'; echo '3: enp7s0    inet 10.0.0.100/32 scope global enp7s0'"
   })]
   const shell = stateScript(first).replace('command -v ufw', 'false')
   const { stdout, code } = onNode(`SSH_CONNECTION='10.0.0.2 50000 10.0.0.100 22'\n${shell}`, { path })

@@ -7,13 +7,13 @@ import { parse } from 'yaml'
 import { Secret } from '../../../lib/input/secrets.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import {
-  agentConfig, copyByHand, givesPodsNameservers, hasConfig, hasRelease, hasToken, hasUnit, isStarted, removeOldNetwork,
+  agentConfig, copyByHand, givesPodsNameservers, hasConfig, hasRelease, hasToken, hasUnit, isStarted, removeOldNetwork, removeOldNetworkByHand,
   runsWhatIsConfigured, serverConfig, unitOf
 } from '../../../lib/node/k3s.mts'
 import type { NodeStep } from '../../../lib/run/step.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
-import { commands, onNode, unreadable } from '../../support/node-shell.mts'
+import { commands, onNode } from '../../support/node-shell.mts'
 
 const host = hostOf('k3s-master-01', { role: 'server', address: '10.0.0.100' })
 const second = hostOf('k3s-master-02', { role: 'server', address: '10.0.0.101' })
@@ -225,10 +225,18 @@ test('with a gate K3s is restarted once that is passed, and not where it is not'
   assert.is(ssh.asked.length, 1)
 })
 
+test('by hand the gate comes before the restart, as root', () => {
+  const byHand = (on: typeof host) => runsWhatIsConfigured(on, answeringSsh(() => ''), { pass: async () => {}, byHand: 'look first' }).byHand
+  assert.is(byHand(host), "look first\nssh root@10.0.0.100 'systemctl daemon-reload && systemctl restart --no-block k3s'")
+  assert.is(byHand({ ...admin, role: 'server' }),
+    "look first\nssh admin@10.0.0.111 'sudo systemctl daemon-reload && sudo systemctl restart --no-block k3s'")
+})
+
 test('an old pod network is removed where there is one, and that is all', () => {
   const path = [commands({ ip: 'echo "ip $*"; [[ $3 == cni0 ]]' })]
   assert.equal(onNode(removeOldNetwork, { path }), { stdout: 'ip link delete cni0\nip link delete flannel.1', stderr: '', code: 0 })
-  assert.is(unreadable(removeOldNetwork), '')
+  assert.is(removeOldNetworkByHand(admin),
+    `ssh admin@10.0.0.111 'sudo ip link delete cni0; sudo ip link delete flannel.1'     # "Cannot find device" is fine`)
 })
 
 test.run()
