@@ -90,7 +90,12 @@ ssh ${login(host)} '${snapshotBeforeRestart.map((command) => sudo(host) + comman
 
 /** How to see by hand that etcd is healthy on servers. */
 export const healthByHand = (servers: Host[]): string => `# Each must say "health":"true". Go on only then.
-${servers.map((server) => `ssh ${login(server)} curl -s http://127.0.0.1:2381/health`).join('\n')}`
+for server in ${servers.map(login).join(' ')}; do
+  printf '\\n%s:\\n' "$server"
+  ssh "$server" bash -s <<'END'
+${etcdShell(['health'])}
+END
+done`
 
 /** The step that a server's API is ready and its etcd has a vote. */
 export const isVoter = (host: Host): NodeStep => ({

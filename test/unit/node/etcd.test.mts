@@ -113,6 +113,16 @@ test('every server that is sick, or does not answer, is named', async () => {
   assert.match((await failure(mustBeHealthy(lost, [first]))).message, /k3s-master-01 is not healthy/)
 })
 
+test('by hand every server is asked, with what each has: curl may be missing', async () => {
+  await withEtcd('{"health":"true","reason":""}', async (port) => {
+    const path = commands({ ssh: 'echo "on $1" >&2; shift; exec "$@"', curl: 'exit 127' })
+    const text = healthByHand([first, third]).replaceAll('2381', String(port))
+    const said = (await bash(text, `${path}:${process.env['PATH']}`)).split(/\r?\n/)
+    assert.equal(said.filter((line) => /^root@|^admin@|health/.test(line)),
+      ['root@10.0.0.100:', '{"health":"true","reason":""}', 'admin@10.0.0.102:', '{"health":"true","reason":""}'])
+  })
+})
+
 test('a restart waits for the other voters, not for the server itself, and takes a snapshot before', async () => {
   const { ssh, done } = cluster([first.name])
   await restartGate(ssh, first, servers).pass()
