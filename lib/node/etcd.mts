@@ -1,4 +1,5 @@
 import { intervalOf } from '../base/cron.mts'
+import { isAbort } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { login, type RunOptions, type Ssh } from '../reach/ssh.mts'
@@ -64,9 +65,12 @@ export const parseEtcd = (text: string): EtcdState => {
 
 /** Throws where etcd on one of the servers is not healthy, so that taking another one away could cost the quorum. */
 export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> => {
-  const sick = await Promise.all(servers.map((host) => readEtcd(ssh, host).then(({ healthy }) => (healthy ? '' : host.name), () => host.name)))
-  const names = sick.filter(Boolean)
-  if (names.length > 0) throw new Error(`the quorum would be at risk: etcd on ${names.join(', ')} is not healthy`)
+  const answers = await Promise.all(servers.map((host) => readEtcd(ssh, host).catch((error: unknown) => {
+    if (isAbort(error)) throw error
+    return { healthy: false }
+  })))
+  const sick = servers.filter((_, index) => !answers[index]?.healthy).map(({ name }) => name)
+  if (sick.length > 0) throw new Error(`the quorum would be at risk: etcd on ${sick.join(', ')} is not healthy`)
 }
 
 // K3s's own retention counts scheduled snapshots only.
@@ -148,13 +152,13 @@ export const takesSnapshots = ({ snapshots: { schedule } }: Settings): NodeStep 
     check: `cd /var/lib/rancher/k3s/server
 newest=$({ find db/snapshots -type f -printf '%T@\\n' 2>/dev/null || true; } | sort -n | tail -n 1)
 if [[ -n $newest ]]; then
-  age=$(( $(date +%s) - \${newest%.*} ))
+  age=$(( $(date +%s) - \${newest%.*} )); late="the newest is $((age / 3600)) h old"
   echo "= the newest of $(find db/snapshots -type f | wc -l) is $((age / 60)) min old, one is taken every ${Math.round(interval / 60)} min"
 else
-  age=$(( $(date +%s) - $(stat -c %Y tls/server-ca.crt) ))
-  echo '= none yet: the first one is still to come'
+  age=$(( $(date +%s) - $(stat -c %Y tls/server-ca.crt) )); late="none was taken in $((age / 3600)) h"
+  ((age >= 2 * ${interval})) || echo '= none yet: the first one is still to come'
 fi
-((age < 2 * ${interval})) || echo "the newest is $((age / 3600)) h old: the schedule is '${schedule}'"`,
+((age < 2 * ${interval})) || echo "$late: the schedule is '${schedule}'"`,
     hint: 'on the server: journalctl -u k3s | grep -i snapshot; df -h /var/lib/rancher'
   }
 }
