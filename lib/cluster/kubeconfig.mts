@@ -7,6 +7,7 @@ import { isMissing, messageOf } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { apiUrl, contextOf } from '../input/settings.mts'
+import { sudo } from '../node/k3s.mts'
 import { login } from '../reach/ssh.mts'
 import type { ClusterStep, NodeStep } from '../run/step.mts'
 
@@ -86,7 +87,7 @@ export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, ser
       await rename(`${kubeconfig}.new`, kubeconfig)
     },
     byHand: `# The first command writes a file of its own; merge it into ~/.kube/config, or name it with --kubeconfig.
-(umask 077; ssh ${login(server)} cat ${source} | sed 's,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml)
+(umask 077; ssh ${login(server)} ${sudo(server)}cat ${source} | sed 's,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml)
 kubectl --kubeconfig ${name}.yaml --context ${name} get nodes`
   }
 }

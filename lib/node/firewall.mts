@@ -1,5 +1,6 @@
 import { isAbort, messageOf } from '../base/errors.mts'
 import { addCommand, declared, deleteCommand, difference, parseState, type Difference } from './firewall-rules.mts'
+import { sudo } from './k3s.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { lastWords, login, type Ssh } from '../reach/ssh.mts'
@@ -30,7 +31,7 @@ export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'ho
   return {
     name: 'has the firewall of the cluster',
     check: async () => (await compare()).words.join('\n'),
-    look: `ssh ${login(host)} 'ufw status verbose; ufw show added'`,
+    look: `ssh ${login(host)} '${sudo(host)}ufw status verbose; ${sudo(host)}ufw show added'`,
     change: async () => {
       const found = await compare()
       if (found.words.length > 0) await applyAndConfirm(ssh, host, found)

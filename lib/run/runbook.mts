@@ -53,8 +53,9 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
     tell: (text) => void told.push(text),
     tellOnce: (text) => void (told.includes(text) || told.push(text)),
     tellSteps: (shared) => {
-      for (const [name, same] of Map.groupBy(shared, ({ step }) => step.name)) {
-        told.push(`### ${++steps}. ${name}`, ...same.flatMap(stepInWords))
+      for (const [index, one] of shared.entries()) {
+        if (one.step.name !== shared[index - 1]?.step.name) told.push(`### ${++steps}. ${one.step.name}`)
+        told.push(...stepInWords(one))
       }
     }
   }), flags)

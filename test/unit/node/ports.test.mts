@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
-import { faultsOf, netprobeCommand, portsOf, targetsOf, type Probed, type Ready } from '../../../lib/node/ports.mts'
+import { faultsOf, portsCommand, portsOf, targetsOf, type Probed, type Ready } from '../../../lib/node/ports.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 
 const { network } = defaultSettings()
@@ -131,16 +131,16 @@ test('a ping that does not come back is named by the pod network', () => {
 
 const source = await readFile(new URL('../../../lib/node/ports.py', import.meta.url), 'utf8')
 const bash = promisify(execFile)
-const netprobe = async (command: string, words: object): Promise<string> =>
-  (await bash('bash', ['-c', netprobeCommand(source, command, words)])).stdout
+const ports = async (command: string, words: object): Promise<string> =>
+  (await bash('bash', ['-c', portsCommand(source, command, words)])).stdout
 const listen = async (channel: string, words: object): Promise<Ready> => {
   const common = { tcp: [], udp: [], peers: ['peer'], seconds: 20, patience: 0.1 }
-  return JSON.parse(await netprobe('listen', { channel, ...common, ...words })) as Ready
+  return JSON.parse(await ports('listen', { channel, ...common, ...words })) as Ready
 }
 const probe = async (channel: string, targets: object[]): Promise<string[]> => {
   const common = { address: '127.0.0.1', size: 0, seconds: 2 }
   const words = { channel, name: 'peer', farewell: 0.3, targets: targets.map((target) => ({ ...common, ...target })) }
-  return (await netprobe('probe', words)).trim().split('\n').map((line) => (JSON.parse(line) as Probed).result)
+  return (await ports('probe', words)).trim().split('\n').map((line) => (JSON.parse(line) as Probed).result)
 }
 
 let channels = 0

@@ -10,17 +10,16 @@ const { defaultSettings } = await import('../../../lib/input/settings.mts')
 const { UsageError } = await import('../../../lib/base/errors.mts')
 const { clusterTokens } = await import('../../../lib/node/tokens.mts')
 
-const run = (environment: string, mode: 'plan' | 'apply', tokenFile?: string): Run => ({
-  mode, flags: { 'token-file': tokenFile }, settings: { ...defaultSettings(), environment }
-}) as unknown as Run
+const run = (environment: string, mode: 'plan' | 'apply'): Run =>
+  ({ mode, settings: { ...defaultSettings(), environment } }) as unknown as Run
 
 const file = (name: string, text: string): string => {
   const path = join(folder, name)
   writeFileSync(path, text)
   return path
 }
-const server = async (...args: Parameters<typeof run>): Promise<string> =>
-  (await clusterTokens(run(...args), { from: undefined })).server.reveal()
+const server = async (environment: string, mode: 'plan' | 'apply', tokenFile?: string): Promise<string> =>
+  (await clusterTokens(run(environment, mode), { from: undefined, file: tokenFile })).server.reveal()
 
 test('tokens are made once for each environment, and never by a plan', async () => {
   assert.is.not(await server('prod', 'plan'), await server('prod', 'plan'))

@@ -45,8 +45,13 @@ const told = (story: (run: Run) => Promise<void>, chosen: Host[] = hosts): Promi
 const toldIn = async (...[story, chosen]: Parameters<typeof told>): Promise<string> =>
   (await told(story, chosen)).split('- Changes: nothing.\n\n')[1] ?? ''
 /** The steps, and where each is taken. */
-const stepsOf = (text: string): string[] =>
-  [...text.matchAll(/^### \d+\. (.+)\n\n(?:On|From the bastion, for) (.+):$/gm)].map(([, step, where]) => `${step} on ${where}`)
+const stepsOf = (text: string): string[] => {
+  let step = ''
+  return [...text.matchAll(/^### \d+\. (.+)$|^(?:On|From the bastion, for) (.+):$/gm)].flatMap(([, name, where]) => {
+    step = name ?? step
+    return where === undefined ? [] : [`${step} on ${where}`]
+  })
+}
 
 test('a whole runbook', async () => {
   const text = await told(async (run) => {
@@ -68,7 +73,7 @@ Environment prod, K3s ${settings.k3s.version}. How to use it:
   begin with \`= \` are what was seen, and no fault.
 - "On" a node means in a root shell there: log in as below, \`sudo -i\` where you are not root, then \`set +H\`. "From the
   bastion" means your own shell on the bastion. Paste one block at a time.
-- On the bastion: \`alias kubectl='k3s kubectl --context keybuzz-prod'\`. On a server \`k3s kubectl\` works without the load balancer.
+- On the bastion: \`alias kubectl='~/.keybuzz/cache/v1.36.5+k3s1/k3s kubectl --context keybuzz-prod'\`. On a server \`k3s kubectl\` works without the load balancer.
 - \`<NAME>\` in capitals stands for a value that is not known here. It is explained before it is used. Put the value in its
   place before you paste.
 
@@ -85,7 +90,7 @@ Does nothing at all.
 - Needs: two nodes, and patience.
 - Changes: nothing.
 
-On w-1: which NIC has IP_PRIVEE? The answer stands for \`<NIC>\` in what follows.
+On w-1: which NIC has IP_PRIVEE? The answer of a node stands for \`<NIC>\` in what follows for it.
 
 \`\`\`bash
 (set -euo pipefail
@@ -93,7 +98,7 @@ ip -o address | grep 10.0.0.110
 )
 \`\`\`
 
-On w-2: which NIC has IP_PRIVEE? The answer stands for \`<NIC>\` in what follows.
+On w-2: which NIC has IP_PRIVEE? The answer of a node stands for \`<NIC>\` in what follows for it.
 
 \`\`\`bash
 (set -euo pipefail
