@@ -32,6 +32,7 @@ const header = (name: string): string => `#!/usr/bin/env node
 `
 const first = join(folder, '09_k3s_97_first.mts')
 writeFileSync(first, `${header('09_k3s_97')}
+import { Secret } from '${lib}/input/secrets.mts'
 import { operate, script } from '${lib}/run/script.mts'
 import { flag, value } from '${lib}/run/flags.mts'
 
@@ -43,7 +44,7 @@ export const makes = script({
       name: 'has the file', check: \`[[ -e ${made}/\${named}-\${name} ]] || echo is missing\`, change: \`touch ${made}/\${named}-\${name}\`
     }])
     if (slow && run.mode === 'apply') await run.on(run.servers, () => [{ name: 'takes long', check: 'touch ${made}/slow; sleep 60' }])
-    if (ill) await run.once([{ name: 'is well', look: 'ls', check: async () => 'is ill', always: true, hint: 'see a doctor' }])
+    if (ill) await run.once([{ name: 'is well', look: 'ls', check: async () => 'is ill of ' + new Secret('plague-1347').reveal(), always: true, hint: 'see a doctor' }])
     if (broken && run.mode !== 'runbook') Object(undefined).nothing.at(0)
   }
 })
@@ -178,14 +179,18 @@ test('only the hosts that were chosen are worked on, and a flag of the script re
   assert.equal(files(), ['other-w-1'])
 })
 
-test('something that fails exits with 1, in a plan and in an apply', async () => {
+test('something that fails exits with 1, in a plan and in an apply, and its words show no secret', async () => {
   const planned = await run('--plan', '--ill')
   assert.is(planned.exitCode, 1)
-  assert.match(planned.stdout, /cluster +✗ is well: is ill \| Hint: see a doctor\n/)
-  const applied = await run('--yes', '--ill')
+  assert.match(planned.stdout, /cluster +✗ is well: is ill of \[secret\] \| Hint: see a doctor\n/)
+  const applied = await run('--yes', '--ill', '--json')
   assert.is(applied.exitCode, 1)
-  assert.match(applied.stdout, /^2 changes, 1 host failed in /m)
+  assert.match(applied.stderr, /^2 changes, 1 host failed in /m)
   assert.not(existsSync(lock))
+  assert.is(JSON.parse(applied.stdout).scripts[0].hosts.cluster[0].words, 'is ill of [secret]')
+  const logs = readdirSync(join(home, '.keybuzz/logs')).map((name) => readFileSync(join(home, '.keybuzz/logs', name), 'utf8'))
+  assert.match(logs.join(''), /is ill of \[secret\]/)
+  assert.not.match(logs.join(''), /plague/)
   // Without changes, but with what may be just coming up: --yes waits for it in an apply.
   const again = await run('--yes', '--ill')
   assert.is(again.exitCode, 1)
