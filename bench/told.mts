@@ -1,4 +1,4 @@
-import type { Outcome } from '../lib/run/run.mts'
+import type { Outcome } from '../lib/run/modes.mts'
 import { median } from './numbers.mts'
 
 /** What a script says with --json. */

@@ -18,7 +18,7 @@ export const answersThroughBalancer = ({ kubectl }: Pick<Run, 'kubectl'>): Clust
   within: 60
 })
 
-/** The step that a server's certificate has every name that the API is called by. */
+/** The step that a server's certificate has every name of the API. */
 export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => ({
   name: 'is certified for every name of the API',
   check: async () => {
@@ -52,8 +52,8 @@ type Kubeconfig = {
 }
 
 /**
- * The step that the bastion's kubeconfig (mode 0600) has the cluster's context, with the load-balanced address and the
- * admin's certificate of a server's own kubeconfig. Everything else in the file is left as it is.
+ * The step that the bastion's kubeconfig (mode 0600) has the cluster's context: the load balancer's address, and the
+ * admin certificate from a server's own kubeconfig. Everything else in the file is left alone.
  */
 export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, server: Host): ClusterStep => {
   const source = '/etc/rancher/k3s/k3s.yaml'

@@ -11,20 +11,20 @@ export type KubectlOptions = {
   timeout?: number
   /** Ends it (default: the run's own signal). */
   signal?: AbortSignal
-  /** An API server by itself, instead of the load balancer in front of them. */
+  /** One API server directly, without the load balancer. */
   server?: string
 }
 
 /**
- * kubectl against the cluster, as a tagged template in the manner of zx: what stands there is the command that an
- * operator types: values are quoted, and it may go over several lines. Returns stdout, throws a KubectlError with kubectl's own words.
+ * kubectl against the cluster, as a tagged template as in zx. The text is the command that an operator types. Values are
+ * quoted. It may have several lines. Returns stdout, throws a KubectlError with kubectl's own message.
  *
  *     await kubectl`-n kube-system get pods -l ${label}`
  *     await kubectl({ input: manifest })`apply --server-side -f -`
  */
 export type Kubectl = Command & ((options: KubectlOptions) => Command)
 
-/** Makes a Kubectl of a function that runs one command, the text behind `kubectl`. */
+/** Makes a Kubectl from a function that runs one command: the text after `kubectl`. */
 export const kubectlOf = (run: (command: string, options: KubectlOptions) => Promise<string>): Kubectl => {
   const withOptions = (options: KubectlOptions): Command => (pieces, ...values) => {
     const words = values.map((value) => (Array.isArray(value) ? value : [String(value)]).map(quote).join(' '))
@@ -37,7 +37,7 @@ export const kubectlOf = (run: (command: string, options: KubectlOptions) => Pro
 }
 
 type Means = {
-  /** The k3s binary, which is asked for with the first command. */
+  /** Gets the k3s binary. It is not called before the first command. */
   k3s: () => Promise<string>
   context: string
   /** Ends every command that has no signal of its own. */
@@ -45,11 +45,11 @@ type Means = {
 }
 
 /**
- * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. Once the API was away the next commands only
- * ask first whether it is ready, for 2 seconds: dozens of checks would each wait in vain.
+ * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. After the API did not answer, the next commands
+ * first ask for 2 seconds whether it is ready. Else dozens of checks would each wait for the full time.
  */
 export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl => {
-  // True once the API was away, until it answers again.
+  // True after the API did not answer, until it answers again.
   let away = false
   const run = async (command: string, options: KubectlOptions, seconds: number): Promise<string> => {
     const { input = '', timeout = 60, signal = whole, server } = options
@@ -74,7 +74,7 @@ export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl =
     throw failing ? new ApiAway(`the API is not ready: ${failing.join(', ')}`, result) : new KubectlError(words, result)
   }
   return kubectlOf(async (command, options) => {
-    if (options.server !== undefined) return run(command, options, 20) // not the way that the others take
+    if (options.server !== undefined) return run(command, options, 20) // another way than through the load balancer
     try {
       const { signal } = options
       if (away) await run('get --raw /readyz', signal ? { signal } : {}, 2)
@@ -87,10 +87,10 @@ export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl =
   })
 }
 
-// Where the API itself says that something timed out, that is a kubelet or a webhook, unless it is etcd.
+// "Error from server" with a timeout means that the API answers: a kubelet or a webhook timed out. Only etcd counts here.
 const tooLate = /^(?!Error from server).*(context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout)|etcdserver: request timed out/m
 const nobody = /^Unable to connect to the server|^The connection to the server .* was refused/m
-// Of what /readyz lists in one quoted line, what fails.
+// The failing checks in what /readyz lists, in one quoted line.
 const notReady = /\[-\][^\\"\n]+/g
 
 /** kubectl failed. The message is what it said. */
@@ -105,7 +105,7 @@ export class KubectlError extends Error {
   }
 }
 
-/** The API of the cluster does not answer, or is not ready: nothing can be said of what was asked for. */
+/** The API of the cluster does not answer, or is not ready. So nothing is known about the object of the command. */
 export class ApiAway extends KubectlError {
   override name = 'ApiAway'
 }

@@ -1,11 +1,12 @@
 import { parseArgs } from 'node:util'
 import { type Fault, UsageError } from '../base/errors.mts'
+import { renderColumns } from '../base/table.mts'
 import { closest } from '../base/words.mts'
 
 /** A flag of a script. Made with `flag` or `value`, which say of what type it is. */
 export type Flag<Type extends boolean | string | undefined> = {
   help: string
-  /** What its value is called in --help; nothing where it takes none. */
+  /** The name of its value in --help. Nothing where it takes no value. */
   value?: string
   /** One letter. */
   short?: string
@@ -15,10 +16,10 @@ export type Flag<Type extends boolean | string | undefined> = {
 
 export type Flags = Record<string, Flag<boolean> | Flag<string | undefined>>
 
-/** What was given for each flag: true or false, or its value. */
+/** The given flags: true or false, or the value. */
 export type Values<Some extends Flags> = { [Name in keyof Some]: Some[Name] extends Flag<infer Type> ? Type : never }
 
-/** A flag that is there or not: `--watch`. */
+/** A flag without a value: `--watch`. */
 export const flag = (help: string, short?: string): Flag<boolean> => ({ help, ...(short === undefined ? {} : { short }) })
 
 /** A flag with a value: `--prove NODE`. */
@@ -26,8 +27,7 @@ export const value = (name: string, help: string): Flag<string | undefined> => (
 
 /** The lines of --help for the flags. */
 export const flagLines = (flags: Flags): string[] =>
-  Object.entries(flags).map(([name, { help, value: what }]) =>
-    `${`--${name}${what === undefined ? '' : ` ${what}`}`.padEnd(18)} ${help}`)
+  renderColumns(Object.entries(flags).map(([name, { help, value: what }]) => [`--${name}${what === undefined ? '' : ` ${what}`}`, help]))
 
 /** What is wrong with a flag on the command line. */
 export const misuse = (what: string, expected: string, remedy: string, found?: string): Fault => ({
@@ -39,8 +39,8 @@ const isNextFlag = ({ value, inlineValue }: { value: string | undefined; inlineV
   inlineValue !== true && value !== '-' && value?.startsWith('-') === true
 
 /**
- * Reads the command line. Throws a UsageError that holds all its faults: an unknown flag, one that is there twice, a value
- * where none belongs, none where one does, and anything that is no flag. A mistyped --plan must never apply.
+ * Reads the command line. Throws a UsageError with all its faults: an unknown flag, a flag that is there twice, a value
+ * too many, a missing value, and words that are not flags. A mistyped --plan must never apply.
  */
 export const parseFlags = <Some extends Flags>(argv: string[], flags: Some): Values<Some> => {
   const options = Object.fromEntries(Object.entries(flags).map(([name, { value: what, short }]) =>

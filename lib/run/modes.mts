@@ -7,14 +7,14 @@ import {
   batchFindings, batchScript, batchTimeout, findingOf, holds, isAskedOnNode, type Finding, type Step
 } from './step.mts'
 
-/** What became of a step: pending and unknown only in a plan, changed only in an apply. */
+/** The result of a step. pending and unknown only in a plan, changed only in an apply. */
 export type Outcome = {
   step: string
   result: 'ok' | 'changed' | 'pending' | 'unknown' | 'failed'
   /** What differed, or why it failed. */
   words?: string
   hint?: string
-  /** What the check read, in words. */
+  /** What the check saw, in words. */
   evidence?: string
 }
 
@@ -28,8 +28,8 @@ export type Taking = {
 }
 
 /**
- * A plan looks at everything once. An assertion that does not hold yet is unknown where something that it may depend on
- * is still to be changed; after a real failure a host's changes would not be made, so only further failures are told.
+ * A plan checks everything once. An assertion that does not hold is unknown if a change that is still to come may make it
+ * hold. After a real failure an apply would stop on this host, so only further failures are reported.
  */
 export const plan = async (
   steps: Step[],
@@ -58,7 +58,7 @@ export const plan = async (
   }
 }
 
-/** A validation looks at everything once. What could be changed has failed, and `script` is named as the one that mends it. */
+/** A validation checks everything once. A step that an apply would change has failed. The hint names the script to run. */
 export const validate = async (steps: Step[], taking: Taking, script: string): Promise<void> => {
   const { begins, outcome } = taking
   begins('is looked at')
@@ -71,7 +71,7 @@ export const validate = async (steps: Step[], taking: Taking, script: string): P
   }
 }
 
-/** An apply goes from one fact to the next: what holds is passed over, what differs is changed and looked at again. */
+/** An apply goes from step to step. What holds is skipped. What differs is changed and checked again. */
 export const apply = async (steps: Step[], taking: Taking): Promise<void> => {
   const { begins, outcome } = taking
   let at = 0
@@ -102,8 +102,8 @@ export const apply = async (steps: Step[], taking: Taking): Promise<void> => {
   }
 }
 
-// The findings of the steps in order; with `waiting` up to the first that does not hold. Neighbouring checks in shell
-// travel together: a plan of a host is one ssh command.
+// The findings of the steps in order. With `waiting` it stops at the first that does not hold. Shell checks that follow
+// each other are sent together: a plan of a host is one ssh command.
 const look = async (
   steps: Step[],
   { host, ssh, signal }: Taking,
@@ -152,7 +152,7 @@ const ask = async (check: () => Promise<string>, seconds: number, signal: AbortS
   }
 }
 
-// The types see to it: a step of the cluster has no shell.
+// The types ensure it: a cluster step has no shell.
 const onHost = (host: Host | undefined): Host => {
   if (host) return host
   throw new TypeError('a step of the cluster has shell for a node')

@@ -12,10 +12,10 @@ import { plural } from '../base/words.mts'
 type Style = Parameters<typeof styleText>[0]
 type Mode = Run['mode']
 
-/** How a report is drawn: with colour or without; every fact that holds, those with evidence, or only their number. */
+/** How a report is printed: with colour or without. Every fact that holds, only those with evidence, or only their number. */
 export type Look = { colour: boolean; verbose: boolean; evidence?: boolean }
 
-/** What was found and done on each host (and "cluster") by one script, in the order in which it happened. */
+/** What one script found and did on each host (and "cluster"), in the order in which it happened. */
 export type Section = {
   id: string
   title: string
@@ -54,7 +54,7 @@ export const renderTitle = ({ id, title }: Pick<Section, 'id' | 'title'>, right:
   return `${paint('bold', left, look)}${gap}${paint('dim', right, look)}`
 }
 
-/** The block of one host: its name once, then a line a step with what differed, and how many others hold. */
+/** The block of one host: its name once, then one line for each step that differs, and how many others hold. */
 export const renderBlock = (host: string, outcomes: Outcome[], look: Look): string[] => {
   const shown = outcomes.filter((outcome) => isShown(outcome, look))
   const hidden = outcomes.length - shown.length
@@ -82,7 +82,7 @@ const outcomeLines = (outcome: Outcome, width: number, look: Look): string[] => 
   return [head, ...rest.map((line) => `${indent}${paint(result === 'failed' ? 'red' : 'dim', line, look)}`)]
 }
 
-/** The table of counts, a row a host, with its heading. */
+/** The table of counts with its heading: one row for each host. */
 export const renderTable = (section: Section, look: Look): string[] => {
   const between = section.mode === 'validate' ? [] : [section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN']
   const heading = ['HOST', 'OK', ...between, 'FAILED']
@@ -114,23 +114,23 @@ export const renderCounts = (sections: Section[]): string => {
 
 export type Report = Listener & {
   sections: Section[]
-  /** The file that holds everything, secrets struck out. */
+  /** The file that holds everything, without secrets. */
   logFile: string
   /** A line for the operator. */
   say: (line: string) => void
-  /** Opens the section of a script; outcomes belong to it until the next one. */
+  /** Opens the section of a script. Outcomes belong to it until the next section. */
   open: (script: { id: string; title: string }, mode: Mode, hosts: number) => void
   /** Closes the section: shows its table. */
   close: () => void
 }
 
 /**
- * The report of a run. On a terminal: a live line on stderr, and a host's block once it has something to say; elsewhere
- * a line an event, with the time and the host. With `json` the text goes to stderr, for stdout is the result's.
+ * The report of a run. On a terminal: a live line on stderr, and the block of a host once it has something to show. Else
+ * one line for each event, with the time and the host. With `json` the text goes to stderr: stdout is for the result.
  */
 export const createReport = (name: string, { json, verbose }: { json: boolean; verbose: boolean }): Report => {
   const text = json ? process.stderr : process.stdout
-  // ora counts lines by the width, and a terminal without one would keep it counting.
+  // ora counts lines by the width of the terminal. Without a width it would count for ever.
   const live = text.isTTY === true && process.stderr.isTTY === true && process.stderr.columns > 0
   const look: Look = { colour: text.isTTY === true && !process.env['NO_COLOR'], verbose }
   const folder = home('logs')

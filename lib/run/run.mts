@@ -8,7 +8,7 @@ import { Unreachable, type Ssh } from '../reach/ssh.mts'
 import { apply, plan, validate, type Outcome } from './modes.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
-/** Where outcomes go as they come. `target` is a host's name, or "cluster". */
+/** Receives the outcomes as they come. `target` is a host's name, or "cluster". */
 export type Listener = {
   begins: (target: string, doing: string) => void
   outcome: (target: string, outcome: Outcome) => void
@@ -27,14 +27,14 @@ export type Question = {
 }
 
 /**
- * One pass of a script over the hosts. The scripts' stories are told with it. Only an apply changes something: a plan
- * says what would be changed, a validation calls it failed, a runbook prints how it is done by hand and asks nobody.
+ * One pass of a script over the hosts. Stories get it. Only an apply changes something: a plan says what would change, a
+ * validation says that it has failed, a runbook prints how it is done by hand and contacts no host.
  */
 export type Run = {
   mode: 'plan' | 'apply' | 'validate' | 'runbook'
   /** Every K3s host of the inventory, also those that --hosts leaves out. */
   hosts: Host[]
-  /** The hosts that --hosts chose, all by default. Steps are taken on these only. */
+  /** The hosts of --hosts, all by default. Only these are worked on. */
   chosen: Host[]
   servers: Host[]
   agents: Host[]
@@ -45,18 +45,18 @@ export type Run = {
   kubectl: Kubectl
   /** The files of the K3s release on the bastion, downloaded and verified when they are first asked for. */
   release: () => Promise<Release>
-  /** Tells the operator something that is not a step's. */
+  /** Tells the operator something that belongs to no step. */
   note: (line: string) => void
   /**
-   * Takes steps on hosts, as many hosts at once as ssh.parallel says. With `atOnce` an apply takes so many, and starts on
-   * no further one once one of them failed.
+   * Does steps on hosts, as many hosts at once as ssh.parallel says. With `atOnce` an apply does so many at once, and
+   * starts no other host after one of them has failed.
    */
   on: (hosts: Host[], steps: (host: Host) => NodeStep[] | Promise<NodeStep[]>, options?: { atOnce?: number }) => Promise<void>
-  /** Takes steps from the bastion that concern the cluster, not one host. */
+  /** Does steps of the cluster, from the bastion. */
   once: (steps: ClusterStep[]) => Promise<void>
-  /** Asks hosts, and returns what each printed, by its name; a host that fails is reported and left out. */
+  /** Asks hosts, and returns what each printed, by its name. A host that fails is reported and left out. */
   ask: (hosts: Host[], question: Question) => Promise<Map<string, string>>
-  /** True until something failed on the host, or in a step of the cluster. */
+  /** True as long as nothing failed on the host, or in the steps of the cluster. */
   stands: (target: Host | 'cluster') => boolean
 }
 
@@ -65,7 +65,7 @@ export type Means = Pick<Run, 'hosts' | 'chosen' | 'settings' | 'signal' | 'ssh'
 
 type RunContext = Means & {
   mode: 'plan' | 'apply' | 'validate'
-  /** The script that is run, which a validation names as the remedy. */
+  /** The script that runs. A validation names it as the remedy. */
   script: string
   listener: Listener
   /** True where an earlier script of the same plan has changes to make. */

@@ -2,7 +2,8 @@ import { basename, dirname, join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { isAbort, UsageError } from '../base/errors.mts'
-import { duration, closest, plural } from '../base/words.mts'
+import { renderColumns } from '../base/table.mts'
+import { closest, duration, plural } from '../base/words.mts'
 import { readInputs } from '../input/inputs.mts'
 import type { Host } from '../input/inventory.mts'
 import { redact } from '../input/secrets.mts'
@@ -18,7 +19,7 @@ import { count, createReport, renderCounts, type Report, type Section } from './
 import { createRun, type Means, type Run } from './run.mts'
 import { renderRunbook } from './runbook.mts'
 
-/** A numbered script: what it is called, and its story, which is told once as a plan and once as an apply. */
+/** A numbered script: its name and its story. The story runs once as a plan and once as an apply. */
 export type Script = {
   id: string
   title: string
@@ -93,7 +94,7 @@ type Operation = {
   after: After | undefined
 }
 
-/** What a validation has found, and what is needed to go on from there. */
+/** What a validation has found, and what is needed to continue. */
 export type Validated = {
   run: Run
   sections: Section[]
@@ -109,15 +110,15 @@ type Options<Own extends Flags> = {
   flags?: Own
   /** Picks from the scripts. */
   choose?: (flags: Values<Own>) => Script[]
-  /** `validate` looks only: nothing is asked or changed, and no lock is taken. */
+  /** `validate` only checks: nothing is asked or changed, and no lock is taken. */
   mode?: Mode
-  /** Goes on with what a validation has found. Returns the exit code, and what the result as JSON is to have besides. */
+  /** Continues with what a validation has found. Returns the exit code, and more fields for the JSON result. */
   after?: (validated: Validated, flags: Values<Own>) => ReturnType<After>
 }
 
 /**
- * Runs scripts as an operator asked for on the command line: reads the inputs, plans, asks, applies, and sets the exit
- * code. `file` is the script that was started.
+ * Runs scripts from the command line: reads the inputs, plans, asks, applies, and sets the exit code. `file` is the script
+ * that was started.
  */
 export const operate = async <Own extends Flags = Record<never, never>>(
   scripts: Script[],
@@ -131,7 +132,7 @@ export const operate = async <Own extends Flags = Record<never, never>>(
       interrupt.abort()
     })
   }
-  process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe went away
+  process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe has ended
   try {
     const known = Object.assign({}, extra, ...scripts.map(({ flags }) => flags), flagsOf(mode)) as Flags
     const given = parseFlags(process.argv.slice(2), known)
@@ -200,7 +201,7 @@ const converge = async (operation: Operation): Promise<number> => {
   const failed = plan.some(hasFailures) ? exitCodes.failed : undefined
   const changes = plan.some(hasChanges)
   if (flags.plan) return finish(failed ?? (changes ? exitCodes.changes : exitCodes.converged), plan)
-  // An apply waits for what is just coming up, as after a power failure; a plan does not.
+  // An apply waits for hosts that are still starting, such as after a power failure. A plan does not.
   if (!changes && !(failed !== undefined && flags.yes)) return finish(failed ?? exitCodes.converged, plan)
   if (!flags.yes && !(await agreed(question(plan)))) return finish(failed ?? exitCodes.changes, plan)
 
@@ -238,8 +239,8 @@ const validate = async (operation: Operation): Promise<number> => {
 
 const sum = ({ report }: Operation, sections: Section[], started: number): void => {
   if (sections.length > 1) {
-    const width = Math.max(...sections.map(({ title }) => title.length))
-    for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(width)}${duration(took).padStart(12)}`)
+    const rows = sections.map(({ id, title, seconds }) => [id, title, duration(seconds)])
+    for (const line of renderColumns(rows, ['left', 'left', 'right'], { least: [0, 0, 10] })) report.say(line)
   }
   report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
 }

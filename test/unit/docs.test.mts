@@ -43,11 +43,10 @@ test('every script that is named exists', () => {
 
 const flagsIn = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? []
 
-// The flags are where --help has them from: the text that says them.
 const flagsOf = (script: string): string[] =>
   [script, 'lib/run/script.mts'].flatMap((file) => {
     const text = readFileSync(join(root, file), 'utf8')
-    return [...text.matchAll(/: '(--[a-z][a-z-]*)[^']*'/g)].map(([, flag = '']) => flag)
+    return [...text.matchAll(/'?\b([a-z][a-z-]*)'?: (?:flag|value)\(/g)].map(([, name]) => `--${name}`)
   })
 
 test('every flag is one of the script that it stands beside', () => {
