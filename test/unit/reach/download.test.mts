@@ -55,7 +55,7 @@ test('it has its name only once it is whole; until then what was there stays', a
   }
   await download(`${origin}/k3s`, file)
   assert.equal([seen[0], seen[1], seen.length], ['before', 'k3s', 3])
-  assert.match(seen[2]!, new RegExp(`^k3s\\.${process.pid}\\.\\d+\\.part$`))
+  assert.match(seen[2]!, new RegExp(`^k3s\\.${process.pid}\\.\\w+\\.part$`))
   assert.is(await readFile(file, 'utf8'), 'first-last')
 })
 
@@ -141,7 +141,7 @@ test('each download writes to a name of its own, and only those that nobody writ
   const folder = await newFolder()
   const mine = partOf(join(folder, 'k3s'))
   assert.is.not(mine, partOf(join(folder, 'k3s')))
-  const [dead, other] = [join(folder, 'k3s.4194305.1.part'), join(folder, 'some.part')]
+  const [dead, other] = [join(folder, 'k3s.4194305.0a1b2c3d.part'), join(folder, 'some.part')]
   for (const file of [mine, dead, other]) await writeFile(file, 'half')
   await sweep(folder)
   assert.equal((await readdir(folder)).toSorted(), [mine, other].map((file) => file.slice(folder.length + 1)).toSorted())

@@ -87,10 +87,10 @@ test('all faults are told at once', () => {
 
 test('the lines of --help', () => {
   assert.equal(flagLines(flags), [
-    '--plan             say what would change',
-    '--yes              apply without asking',
-    '--hosts A,B        only these hosts',
-    '--runbook FILE     how all this is done by hand'
+    '--plan          say what would change',
+    '--yes           apply without asking',
+    '--hosts A,B     only these hosts',
+    '--runbook FILE  how all this is done by hand'
   ])
 })
 

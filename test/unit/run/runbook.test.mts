@@ -46,7 +46,8 @@ const toldIn = async (...[story, chosen]: Parameters<typeof told>): Promise<stri
   (await told(story, chosen)).split('- Changes: nothing.\n\n')[1] ?? ''
 /** The steps, and where each is taken. */
 const stepsOf = (text: string): string[] =>
-  [...text.matchAll(/^### \d+\. (.+)\n\n(?:On|From the bastion, for) (.+):$/gm)].map(([, step, where]) => `${step} on ${where}`)
+  text.split(/^### \d+\. /m).slice(1).flatMap((step) =>
+    [...step.matchAll(/^(?:On|From the bastion, for) (.+):$/gm)].map(([, where]) => `${step.split('\n')[0]} on ${where}`))
 
 test('a whole runbook', async () => {
   const text = await told(async (run) => {
@@ -68,7 +69,7 @@ Environment prod, K3s ${settings.k3s.version}. How to use it:
   begin with \`= \` are what was seen, and no fault.
 - "On" a node means in a root shell there: log in as below, \`sudo -i\` where you are not root, then \`set +H\`. "From the
   bastion" means your own shell on the bastion. Paste one block at a time.
-- On the bastion: \`alias kubectl='k3s kubectl --context keybuzz-prod'\`. On a server \`k3s kubectl\` works without the load balancer.
+- On the bastion: \`alias kubectl='~/.keybuzz/cache/${settings.k3s.version}/k3s kubectl --context keybuzz-prod'\`. On a server \`k3s kubectl\` works without the load balancer.
 - \`<NAME>\` in capitals stands for a value that is not known here. It is explained before it is used. Put the value in its
   place before you paste.
 
@@ -85,7 +86,7 @@ Does nothing at all.
 - Needs: two nodes, and patience.
 - Changes: nothing.
 
-On w-1: which NIC has IP_PRIVEE? The answer stands for \`<NIC>\` in what follows.
+On w-1: which NIC has IP_PRIVEE? The answer of a node stands for \`<NIC>\` in what follows for it.
 
 \`\`\`bash
 (set -euo pipefail
@@ -93,7 +94,7 @@ ip -o address | grep 10.0.0.110
 )
 \`\`\`
 
-On w-2: which NIC has IP_PRIVEE? The answer stands for \`<NIC>\` in what follows.
+On w-2: which NIC has IP_PRIVEE? The answer of a node stands for \`<NIC>\` in what follows for it.
 
 \`\`\`bash
 (set -euo pipefail
@@ -182,9 +183,22 @@ test('steps in the same order are told once each, whatever stands between them',
   assert.equal(stepsOf(text), ['one on s-1, w-1, w-2', 'extra on w-1', 'two on s-1, w-1, w-2'])
 })
 
-test('steps of one name that are made differently are told apart', async () => {
-  const text = await toldIn((run) => run.on(run.agents, (host) => [step('x', { check: `echo ${host.name}` })]))
-  assert.equal(stepsOf(text), ['x on w-1', 'x on w-2'])
+test('steps of one name that are made differently stand under one heading, one below the other', async () => {
+  const text = await toldIn((run) => run.on(run.agents, (host) => [step('x', { check: `echo ${host.name}` }), step('y')]))
+  assert.equal(stepsOf(text), ['x on w-1', 'x on w-2', 'y on w-1, w-2'])
+  assert.equal(text.match(/^### .+$/gm), ['### 1. x', '### 2. y'])
+})
+
+test('steps whose names differ by the node alone stand together', async () => {
+  const text = await toldIn((run) => run.on(run.agents, ({ name, address }) => [step(`is called ${name}`), step(`has ${address}`), step('y')]))
+  assert.equal(stepsOf(text), [
+    'is called w-1 on w-1', 'is called w-2 on w-2', 'has 10.0.0.110 on w-1', 'has 10.0.0.111 on w-2', 'y on w-1, w-2'
+  ])
+})
+
+test('a step that a node takes twice is told twice', async () => {
+  const text = await toldIn((run) => run.on(run.agents, () => [step('x'), step('y'), step('x')]))
+  assert.equal(stepsOf(text), ['x on w-1, w-2', 'y on w-1, w-2', 'x on w-1, w-2'])
 })
 
 test('one node at a time is told as such, host by host, each time', async () => {

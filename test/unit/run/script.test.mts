@@ -114,7 +114,8 @@ test('--help is the header of the script, its flags with its own, and the exit c
   const text = lines(stdout)
   assert.equal(text.slice(0, 2), ['09_k3s_97  Make a file', ''])
   assert.ok(text.includes('Example: ./09_k3s_97.mts --plan'))
-  for (const flag of ['--plan   ', '--yes   ', '--runbook FILE ', '--force-unlock ', '--named NAME       call the file so']) assert.ok(stdout.includes(`\n  ${flag}`), flag)
+  for (const flag of ['--plan   ', '--yes   ', '--runbook FILE ', '--force-unlock ', '--named NAME ']) assert.ok(stdout.includes(`\n  ${flag}`), flag)
+  assert.match(stdout, /\n {2}--named NAME +call the file so\n/)
   assert.is(text.at(-1), 'Exit codes: 0 converged, 1 failed, 2 the plan has changes, 64 wrong usage or input, 130 interrupted.')
 })
 
