@@ -171,6 +171,7 @@ const ask = async ({ check, timeout = 60 }: Asked, seconds: number, signal: Abor
     let finding: Finding
     try {
       finding = findingOf(await inTime(check(), timeout))
+      signal.throwIfAborted()
     } catch (error) {
       if (isAbort(error)) throw error
       finding = { words: messageOf(error), failed: true, blind: error instanceof ApiAway }
