@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { $ } from 'zx'
 import { type Artifact, sha256Of } from '../reach/release.mts'
-import { UsageError } from '../base/errors.mts'
+import { isMissing, UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
 import type { NodeStep } from '../run/step.mts'
@@ -14,7 +14,7 @@ export type Archive = Artifact & { name: string; images: string[] }
 /** The archives in a folder's subfolder `images`; none where it is missing. */
 export const imageArchives = async (folder: string): Promise<Archive[]> => {
   const images = join(folder, 'images')
-  const names = (await readdir(images).catch(() => [])).filter((name) => name.endsWith('.tar')).toSorted()
+  const names = (await readdir(images).catch(noneIfMissing)).filter((name) => name.endsWith('.tar')).toSorted()
   const odd = names.filter((name) => !/^[\w.+@-]+$/.test(name))
   if (odd.length > 0) {
     throw new UsageError(odd.map((name) => ({
@@ -25,6 +25,11 @@ export const imageArchives = async (folder: string): Promise<Archive[]> => {
     const file = join(images, name)
     return { name, file, sha256: await sha256Of(file), images: await imagesOf(file) }
   }))
+}
+
+const noneIfMissing = (error: unknown): string[] => {
+  if (isMissing(error)) return []
+  throw error
 }
 
 const imagesOf = async (file: string): Promise<string[]> => {

@@ -56,6 +56,12 @@ test('a release without such a folder, or with an empty one, has none', async ()
   assert.equal(await imageArchives(withArchives({})), [])
 })
 
+test('a folder that cannot be read is not taken for an empty one', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-images-'))
+  writeFileSync(join(folder, 'images'), '')
+  await imageArchives(folder).then(() => assert.unreachable(), (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOTDIR'))
+})
+
 test('a name that a shell could misread is refused', async () => {
   const folder = withArchives({ "it's.tar": ['a:1'], '$(x).tar': ['a:1'], 'fine.tar': ['a:1'] })
   assert.is(await refused(folder), `/images file name "$(x).tar": expected letters, digits and . _ + @ - only. Rename the file.
