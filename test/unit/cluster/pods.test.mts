@@ -13,11 +13,12 @@ const pod = (name: string, status: Partial<Pod['status']> = {}, more: { node?: s
 })
 type Container = NonNullable<Pod['status']['containerStatuses']>[number]
 const ready: Pod['status']['conditions'] = [{ type: 'Ready', status: 'True' }]
-const runs: Container = { ready: true, state: { running: {} } }
-const unready: Container = { ready: false, state: { running: {} } }
-const starting: Container = { ready: false, state: { waiting: { reason: 'PodInitializing' } } }
+const runs: Container = { name: 'web', ready: true, state: { running: {} } }
+const unready: Container = { name: 'sidecar', ready: false, state: { running: {} } }
+const initialised: Container = { name: 'init', ready: true, state: { terminated: { reason: 'Completed', exitCode: 0 } } }
+const starting: Container = { name: 'web', ready: false, state: { waiting: { reason: 'PodInitializing' } } }
 const crashing: Container = {
-  ready: false,
+  name: 'crashing', ready: false,
   state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 5m0s restarting failed container' } },
   lastState: { terminated: { reason: 'Error', exitCode: 137, message: 'first line\nout of memory\n' } }
 }
@@ -39,17 +40,21 @@ test('a pod is ready where its condition says so, and not while it leaves', () =
 
 const inWords: [what: string, status: Partial<Pod['status']>, words: string][] = [
   ['crashes again and again', { containerStatuses: [runs, crashing] }, 'CrashLoopBackOff: ended with exit code 137: out of memory'],
-  ['ended without a word', { phase: 'Failed', containerStatuses: [{ ready: false, state: { terminated: { reason: 'Error', exitCode: 2 } } }] },
+  ['ended without a word', { phase: 'Failed', containerStatuses: [{ name: 'web', ready: false, state: { terminated: { reason: 'Error', exitCode: 2 } } }] },
     'Error: ended with exit code 2'],
-  ['cannot get its image', { containerStatuses: [{ ready: false, state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off pulling image "x"' } } }] },
+  ['cannot get its image', { containerStatuses: [{ name: 'web', ready: false, state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off pulling image "x"' } } }] },
     'ImagePullBackOff: Back-off pulling image "x"'],
   ['fits on no node', { phase: 'Pending', conditions: [{ type: 'PodScheduled', status: 'False', message: '0/3 nodes are available' }] },
     'not scheduled: 0/3 nodes are available'],
   ['fails before it starts', { initContainerStatuses: [crashing], containerStatuses: [starting] },
     'CrashLoopBackOff: ended with exit code 137: out of memory'],
   ['waits for a later init container', {
-    initContainerStatuses: [{ ready: true, state: { terminated: { reason: 'Completed', exitCode: 0 } } }, unready], containerStatuses: [starting]
+    initContainerStatuses: [initialised, unready], containerStatuses: [starting]
   }, 'PodInitializing'],
+  ['runs, and is not ready after its init container', {
+    initContainerStatuses: [initialised], containerStatuses: [runs, unready],
+    conditions: [{ type: 'Ready', status: 'False', message: 'containers with unready status: [sidecar]' }]
+  }, 'Running: containers with unready status: [sidecar]'],
   ['was evicted', { phase: 'Failed', reason: 'Evicted', message: 'The node was low on resource: memory.' }, 'Evicted: The node was low on resource: memory.'],
   ['runs, and is not ready', {
     containerStatuses: [unready], conditions: [{ type: 'Ready', status: 'False', message: 'containers with unready status: [web]' }]
@@ -90,9 +95,35 @@ test('of a container that has crashed, the log before the crash is read', async 
   assert.match(asked[1]!, / --previous$/)
 })
 
+// kubectl fails as a whole where one of all containers has no log yet, or none of before.
+test('the log is that of the container that is sick, also of one that starts before the others', async () => {
+  const logOf = async (status: Partial<Pod['status']>): Promise<string> => {
+    const { kubectl, asked } = telling('', '')
+    await whyNotReady(kubectl, pod('web-1', status))
+    return asked[1]!
+  }
+  assert.is(await logOf({ initContainerStatuses: [initialised, crashing], containerStatuses: [starting] }),
+    '-n shop logs web-1 -c crashing --tail=50 --previous')
+  assert.is(await logOf({ containerStatuses: [runs, crashing] }), '-n shop logs web-1 -c crashing --tail=50 --previous')
+  assert.is(await logOf({ initContainerStatuses: [initialised], containerStatuses: [runs, unready] }), '-n shop logs web-1 -c sidecar --tail=50 ')
+})
+
+test('an interruption is thrown, not passed over', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  for (const { kubectl } of [telling(interrupted, ''), telling('', interrupted)])
+    await whyNotReady(kubectl, pod('a', { containerStatuses: [unready] }))
+      .then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
+})
+
+test('a pod without a container has no log', async () => {
+  const { kubectl, asked } = telling('0/3 nodes are available', 'never')
+  assert.is(await whyNotReady(kubectl, pod('a', { phase: 'Pending' })), 'no node: Pending: 0/3 nodes are available')
+  assert.is(asked.length, 1)
+})
+
 test('of a log without an error its last line is told', async () => {
   const { kubectl } = telling('', 'I1126 started\nwaiting for the lease\n')
-  assert.is(await whyNotReady(kubectl, pod('a', {}, { node: 'n1' })), 'n1: Running: waiting for the lease')
+  assert.is(await whyNotReady(kubectl, pod('a', { containerStatuses: [unready] }, { node: 'n1' })), 'n1: Running: waiting for the lease')
 })
 
 test('a kubectl that fails costs nothing but what it would have told', async () => {
@@ -180,7 +211,7 @@ test('a rollout that is complete says on which nodes, and what else is known', a
 })
 
 test('a rollout that is not complete says why of each pod that is not ready, and asks for no evidence', async () => {
-  const pulling = pod('web-2', { phase: 'Pending', containerStatuses: [{ ready: false, state: { waiting: { reason: 'ErrImagePull' } } }] }, { node: 'n2' })
+  const pulling = pod('web-2', { phase: 'Pending', containerStatuses: [{ name: 'web', ready: false, state: { waiting: { reason: 'ErrImagePull' } } }] }, { node: 'n2' })
   const done = pod('web-0', { phase: 'Succeeded' }, { node: 'n1' })
   const { kubectl } = deployed({ ...complete, availableReplicas: 1 }, done, on('web-1', 'n1'), pulling)
   const told = '2 of 2 are up to date, 1 available\nn2: ErrImagePull: Failed to pull image "web"'
@@ -195,7 +226,7 @@ test('replicas on fewer nodes than wanted are not complete', async () => {
 })
 
 test('of many sick pods only some are asked about', async () => {
-  const sick = Array.from({ length: 20 }, (_, index) => pod(`web-${index}`, {}, { node: `n${index}` }))
+  const sick = Array.from({ length: 20 }, (_, index) => pod(`web-${index}`, { containerStatuses: [unready] }, { node: `n${index}` }))
   const { kubectl, asked } = deployed({ ...complete, availableReplicas: 0 }, ...sick)
   await rolloutInWords(kubectl, which)
   assert.is(asked.filter((command) => command.includes(' logs ')).length, 8)
