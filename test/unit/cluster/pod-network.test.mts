@@ -54,7 +54,7 @@ test('a pod that does not answer, or not in full, is told by its node and addres
 
 test('a service that only some nodes answer, and one that nobody answers, is told', async () => {
   const some = await podMatrix(cluster({ exec: inPod({ wget: wget('http://10.43.7.7/name) printf b;;') }) }), [a])
-  assert.is(some.get('a'), 'the service address 10.43.7.7 was answered by b  only')
+  assert.is(some.get('a'), 'the service address 10.43.7.7 was answered by b only')
   const none = await podMatrix(cluster({ exec: inPod({ wget: wget('http://10.43.7.7/name) exit 1;;') }) }), [a])
   assert.is(none.get('a'), 'no answer from the service address 10.43.7.7')
 })
@@ -76,6 +76,12 @@ test('a pod that cannot be asked is told, and the others are asked all the same'
   ]))
 })
 
+test('an interruption is no answer of a pod', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  const kubectl = cluster({ exec: async () => { throw interrupted } })
+  await podMatrix(kubectl, [a, b]).then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
+})
+
 const names = ['kubernetes.default.svc.cluster.local', 'example.com']
 
 test('names are resolved through the service and at each replica, and that is the evidence', async () => {
@@ -90,6 +96,11 @@ test('a name that is not resolved is told, and at which replica', async () => {
     'example.com is not resolved by CoreDNS at 10.42.1.9',
     'kubernetes.default.svc.cluster.local is not resolved by CoreDNS at 10.42.1.9'
   ])
+})
+
+test('where there is no CoreDNS at all, none is counted', async () => {
+  const answers = await resolveEverywhere(cluster({ dns: '', exec: inPod({ nslookup: 'false' }) }), [a], ['example.com'])
+  assert.is(answers.get('a'), '= example.com, by 0 of 0 replicas of CoreDNS\nexample.com is not resolved')
 })
 
 test('of many replicas a pod asks eight, and all pods together each one', async () => {

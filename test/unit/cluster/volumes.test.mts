@@ -34,18 +34,25 @@ test('another default beside it, none, and another folder are told', async () =>
   assert.is(await storage({ 'local-path': true }, ['/mnt/a', '/mnt/b']), 'its folder is /mnt/a, /mnt/b')
 })
 
-/** A cluster in which the trial's pod runs; `keeps` says what the volume still has for the next pod. */
-const trial = (keeps: (written: string) => string) => {
+/**
+ * A cluster in which the trial's pod runs; `keeps` says what the volume still has for the next pod. That one is seen
+ * `looks` times before it is ready, while the Deployment still tells of the first.
+ */
+const trial = (keeps: (written: string) => string, looks = 0) => {
   const asked: string[] = []
+  let deleted = false
+  let starting = looks
   let volume = ''
   const kubectl = fakeKubectl((command) => {
     asked.push(command)
     if (command.includes('echo')) volume = /echo (\S+) >/.exec(command)![1]!
+    if (command.includes('cat /data/written') && starting > 0) throw new Error('container not found ("trial")')
     if (command.includes('cat /data/written')) return `${keeps(volume)}\n`
+    if (command.includes('delete pod')) deleted = true
     if (command.includes('get pods') && command.includes('jsonpath')) return 'trial-1'
     if (command.includes('get pods')) return JSON.stringify({ items: [{
       metadata: { name: 'trial-1', namespace: 'keybuzz-volume-trial' }, spec: { nodeName: 'n1' },
-      status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] }
+      status: { phase: 'Running', conditions: [{ type: 'Ready', status: deleted && starting-- > 0 ? 'False' : 'True' }] }
     }] })
     if (command.includes('get deployment')) return JSON.stringify({
       metadata: { generation: 1 }, spec: { replicas: 1, selector: { matchLabels: { app: 'trial' } } },
@@ -57,7 +64,7 @@ const trial = (keeps: (written: string) => string) => {
 }
 
 test('what one pod has written the next one reads, and all is removed again', async () => {
-  const { asked, step } = trial((written) => written)
+  const { asked, step } = trial((written) => written, 2)
   assert.is(step.trial, true)
   assert.is(await step.check(), '')
   const changing = asked.filter((command) => /(^| )(apply|exec|delete) /.test(command))
