@@ -1,0 +1,164 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createServer } from 'node:tls'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { parse, stringify } from 'yaml'
+import { hostOf } from '../../support/hosts.mts'
+import { commands } from '../../support/node-shell.mts'
+
+const home = mkdtempSync(join(tmpdir(), 'keybuzz-home-'))
+process.env['HOME'] = home
+const { kubeconfig } = await import('../../../lib/base/home.mts')
+const { defaultSettings } = await import('../../../lib/input/settings.mts')
+const { answersThroughBalancer, hasContext, isCertified } = await import('../../../lib/cluster/kubeconfig.mts')
+const { answeringSsh } = await import('../../support/answering-ssh.mts')
+const { fakeKubectl } = await import('../../support/fake-kubectl.mts')
+// The tests remove its folder.
+if (!kubeconfig.startsWith(home)) throw new Error('HOME was read before it was set')
+
+const settings = defaultSettings()
+const first = hostOf('k3s-master-01', { role: 'server', address: '10.0.0.100', user: 'admin' })
+
+// As K3s writes it.
+const ofServer = `apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: Q0E=
+    server: https://127.0.0.1:6443
+  name: default
+contexts:
+- context:
+    cluster: default
+    user: default
+  name: default
+current-context: default
+kind: Config
+preferences: {}
+users:
+- name: default
+  user:
+    client-certificate-data: Q0VSVA==
+    client-key-data: S0VZ
+`
+const ssh = answeringSsh((script) => {
+  assert.is(script, 'cat /etc/rancher/k3s/k3s.yaml')
+  return ofServer
+})
+const step = hasContext({ settings, ssh }, first)
+
+const ours = {
+  cluster: { 'certificate-authority-data': 'Q0E=', server: 'https://10.0.0.10:6443' },
+  user: { 'client-certificate-data': 'Q0VSVA==', 'client-key-data': 'S0VZ' },
+  context: { cluster: 'keybuzz-prod', user: 'keybuzz-prod' }
+}
+const put = (text: string): void => {
+  mkdirSync(dirname(kubeconfig), { recursive: true })
+  writeFileSync(kubeconfig, text)
+  chmodSync(kubeconfig, 0o600)
+}
+const written = (): Record<string, unknown> => parse(readFileSync(kubeconfig, 'utf8')) as Record<string, unknown>
+
+test.before.each(() => rmSync(dirname(kubeconfig), { recursive: true, force: true }))
+
+test('a missing kubeconfig is made, for its owner alone, with the address of the load balancer', async () => {
+  assert.is(step.name, `is the context keybuzz-prod of ${kubeconfig}`)
+  assert.is(await step.check(), 'the file is missing')
+  await step.change!()
+  assert.is(await step.check(), '')
+  assert.equal([kubeconfig, dirname(kubeconfig)].map((path) => statSync(path).mode & 0o777), [0o600, 0o700])
+  assert.equal(written(), {
+    apiVersion: 'v1', kind: 'Config',
+    clusters: [{ name: 'keybuzz-prod', cluster: ours.cluster }],
+    users: [{ name: 'keybuzz-prod', user: ours.user }],
+    contexts: [{ name: 'keybuzz-prod', context: ours.context }],
+    'current-context': 'keybuzz-prod'
+  })
+})
+
+const others = {
+  apiVersion: 'v1', kind: 'Config', preferences: { colors: true },
+  clusters: [
+    { name: 'keybuzz-prod', cluster: { server: 'https://10.0.0.10:6443', 'certificate-authority-data': 'b2xk' } },
+    { name: 'work', cluster: { server: 'https://work' } }
+  ],
+  users: [{ name: 'work', user: { token: 'theirs' } }],
+  contexts: [{ name: 'work', context: { cluster: 'work', user: 'work', namespace: 'team' } }],
+  'current-context': 'work'
+}
+
+test('an existing kubeconfig keeps what is there, and its order', async () => {
+  put(stringify(others))
+  assert.is(await step.check(), 'the context is missing or differs')
+  await step.change!()
+  assert.equal(written(), {
+    ...others,
+    clusters: [{ name: 'keybuzz-prod', cluster: ours.cluster }, others.clusters[1]],
+    users: [...others.users, { name: 'keybuzz-prod', user: ours.user }],
+    contexts: [...others.contexts, { name: 'keybuzz-prod', context: ours.context }]
+  })
+  assert.is(await step.check(), '')
+})
+
+test('a file that others can read is told, and made private', async () => {
+  await step.change!()
+  for (const mode of [0o640, 0o604]) {
+    chmodSync(kubeconfig, mode)
+    assert.is(await step.check(), 'others can read the file')
+  }
+  await step.change!()
+  assert.is(await step.check(), '')
+})
+
+test('an empty file is filled', async () => {
+  put('')
+  assert.is(await step.check(), 'the context is missing or differs')
+  await step.change!()
+  assert.is(await step.check(), '')
+})
+
+test('a server without a kubeconfig says so, and the file stays as it is', async () => {
+  put(stringify(others))
+  const none = hasContext({ settings, ssh: answeringSsh(() => '{}') }, first)
+  for (const work of [none.check, none.change!])
+    await work().then(() => assert.unreachable(), (error: Error) => assert.is(error.message, 'the server has no kubeconfig yet'))
+  assert.equal(written(), others)
+})
+
+test('the API answers through the load balancer, or it is told why not', async () => {
+  const asked: string[] = []
+  assert.is(await answersThroughBalancer({ kubectl: fakeKubectl((command) => (asked.push(command), 'ok')) }).check(), '')
+  assert.equal(asked, ['get --raw /readyz'])
+  const refused = fakeKubectl(() => { throw new Error('the API does not answer within 20 s') })
+  assert.match(await answersThroughBalancer({ kubectl: refused }).check().catch(({ message }: Error) => message), /does not answer within 20 s/)
+})
+
+/** Serves a certificate with these names where a server's API would be, on an address of this machine. */
+const withApi = async (names: string, use: (address: string) => Promise<void>): Promise<void> => {
+  const pem = execFileSync('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=k3s',
+    '-addext', `subjectAltName=${names}`, '-keyout', '-'
+  ], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const api = createServer({ key: pem, cert: pem })
+  await new Promise<void>((resolve) => void api.listen(6443, '127.77.0.1', resolve))
+  try {
+    await use((api.address() as AddressInfo).address)
+  } finally {
+    api.close()
+  }
+}
+
+test('a server must be certified for the load balancer, its names, and every server', async () => {
+  const server = hostOf('k3s-master-01', { role: 'server', address: '127.77.0.1' })
+  const named = { ...settings, load_balancers: { ...settings.load_balancers, api: { ...settings.load_balancers.api, names: ['api.keybuzz.test'] } } }
+  const check = (): Promise<string> => (isCertified(server, { settings: named, servers: [server, first] }).check as () => Promise<string>)()
+  await withApi('DNS:kubernetes,DNS:api.keybuzz.test,IP:10.0.0.10,IP:127.77.0.1,IP:10.0.0.100', async () => assert.is(await check(), ''))
+  await withApi('DNS:kubernetes,IP:10.0.0.10,IP:127.77.0.1', async () =>
+    assert.is(await check(), 'its certificate lacks api.keybuzz.test, 10.0.0.100'))
+  await check().then(() => assert.unreachable(), (error: NodeJS.ErrnoException) => assert.is(error.code, 'ECONNREFUSED'))
+})
+
+test.run()
