@@ -1,9 +1,10 @@
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { connect } from 'node:tls'
+import { isDeepStrictEqual } from 'node:util'
 import { parse, stringify } from 'yaml'
 import { kubeconfig } from '../base/home.mts'
-import { isMissing, messageOf } from '../base/errors.mts'
+import { isMissing } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { apiUrl, contextOf } from '../input/settings.mts'
@@ -14,7 +15,10 @@ import type { ClusterStep, NodeStep } from '../run/step.mts'
 /** The step that the API answers through its load balancer, and is ready. */
 export const answersThroughBalancer = ({ kubectl }: Pick<Run, 'kubectl'>): ClusterStep => ({
   name: 'answers through the load balancer',
-  check: () => kubectl`get --raw /readyz`.then(() => '', messageOf),
+  check: async () => {
+    await kubectl`get --raw /readyz`
+    return ''
+  },
   look: 'kubectl get --raw /readyz     # ok',
   within: 60
 })
@@ -45,10 +49,11 @@ const subjectNames = (address: string): Promise<string[]> =>
   })
 
 type Named<Key extends string, Value> = { name: string } & Record<Key, Value>
+// kubectl writes null for an empty list.
 type Kubeconfig = {
-  clusters?: Named<'cluster', { server: string; 'certificate-authority-data': string }>[]
-  users?: Named<'user', { 'client-certificate-data': string; 'client-key-data': string }>[]
-  contexts?: Named<'context', { cluster: string; user: string }>[]
+  clusters?: Named<'cluster', { server: string; 'certificate-authority-data': string }>[] | null
+  users?: Named<'user', { 'client-certificate-data': string; 'client-key-data': string }>[] | null
+  contexts?: Named<'context', { cluster: string; user: string }>[] | null
   'current-context'?: string
 }
 
@@ -77,18 +82,22 @@ export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, ser
       const have = await readKubeconfig()
       if (have === undefined) return 'the file is missing'
       if (((await stat(kubeconfig)).mode & 0o077) !== 0) return 'others can read the file'
-      return stringify(merged(have, want)) === stringify(have) ? '' : 'the context is missing or differs'
+      return isDeepStrictEqual(merged(have, want), have) ? '' : 'the context is missing or differs'
     },
-    look: `kubectl --context ${name} get nodes`,
+    look: `kubectl --context ${name} get nodes; ls -l ~/.kube/config     # -rw-------`,
     change: async () => {
       const text = stringify(merged((await readKubeconfig()) ?? {}, await wanted()))
       await mkdir(dirname(kubeconfig), { recursive: true, mode: 0o700 })
       await writeFile(`${kubeconfig}.new`, text, { mode: 0o600 })
       await rename(`${kubeconfig}.new`, kubeconfig)
     },
-    byHand: `# The first command writes a file of its own; merge it into ~/.kube/config, or name it with --kubeconfig.
-(umask 077; ssh ${login(server)} ${sudo(server)}cat ${source} | sed 's,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml)
-kubectl --kubeconfig ${name}.yaml --context ${name} get nodes`
+    byHand: `mkdir -p ~/.kube
+(umask 077
+ssh ${login(server)} ${sudo(server)}cat ${source} |
+  sed '/^current-context/d; s,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml
+KUBECONFIG=${name}.yaml:~/.kube/config k3s kubectl config view --flatten > ~/.kube/config.new)
+mv ~/.kube/config.new ~/.kube/config
+# Where the file is new: kubectl config use-context ${name}`
   }
 }
 
@@ -102,7 +111,7 @@ const readKubeconfig = async (): Promise<Kubeconfig | undefined> => {
 }
 
 const merged = (have: Kubeconfig, want: Kubeconfig): Kubeconfig => {
-  const put = <Item extends { name: string }>(mine: Item[] = [], theirs: Item[] = []): Item[] => {
+  const put = <Item extends { name: string }>(mine: Item[], theirs: Item[]): Item[] => {
     const rest = mine.filter(({ name }) => !theirs.some((item) => item.name === name))
     return mine.length === rest.length + theirs.length
       ? mine.map((item) => theirs.find(({ name }) => name === item.name) ?? item)
@@ -112,9 +121,9 @@ const merged = (have: Kubeconfig, want: Kubeconfig): Kubeconfig => {
     apiVersion: 'v1',
     kind: 'Config',
     ...have,
-    clusters: put(have.clusters, want.clusters),
-    users: put(have.users, want.users),
-    contexts: put(have.contexts, want.contexts),
-    'current-context': have['current-context'] ?? want.contexts![0]!.name
+    clusters: put(have.clusters ?? [], want.clusters ?? []),
+    users: put(have.users ?? [], want.users ?? []),
+    contexts: put(have.contexts ?? [], want.contexts ?? []),
+    'current-context': have['current-context'] || want.contexts![0]!.name
   } as Kubeconfig
 }

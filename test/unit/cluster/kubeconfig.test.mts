@@ -120,6 +120,38 @@ test('an empty file is filled', async () => {
   assert.is(await step.check(), '')
 })
 
+test('a file that kubectl has written anew, in its own order, still holds', async () => {
+  put(`apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: Q0E=
+    server: https://10.0.0.10:6443
+  name: keybuzz-prod
+contexts:
+- context:
+    cluster: keybuzz-prod
+    user: keybuzz-prod
+  name: keybuzz-prod
+current-context: keybuzz-prod
+kind: Config
+preferences: {}
+users:
+- name: keybuzz-prod
+  user:
+    client-certificate-data: Q0VSVA==
+    client-key-data: S0VZ
+`)
+  assert.is(await step.check(), '')
+})
+
+test('a file from which kubectl has removed the last context is filled again', async () => {
+  put('apiVersion: v1\nclusters: null\ncontexts: null\ncurrent-context: ""\nkind: Config\npreferences: {}\nusers: null\n')
+  assert.is(await step.check(), 'the context is missing or differs')
+  await step.change!()
+  assert.is(await step.check(), '')
+  assert.is(written()['current-context'], 'keybuzz-prod')
+})
+
 test('a server without a kubeconfig says so, and the file stays as it is', async () => {
   put(stringify(others))
   const none = hasContext({ settings, ssh: answeringSsh(() => '{}') }, first)
@@ -134,6 +166,32 @@ test('the API answers through the load balancer, or it is told why not', async (
   assert.equal(asked, ['get --raw /readyz'])
   const refused = fakeKubectl(() => { throw new Error('the API does not answer within 20 s') })
   assert.match(await answersThroughBalancer({ kubectl: refused }).check().catch(({ message }: Error) => message), /does not answer within 20 s/)
+})
+
+test('an interruption is thrown', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  const kubectl = fakeKubectl(() => { throw interrupted })
+  await answersThroughBalancer({ kubectl }).check().then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
+})
+
+test('by hand the same context is merged into the file, with sudo for the server and for the owner alone', () => {
+  put(stringify(others))
+  const path = [commands({
+    ssh: `[[ "$*" == 'admin@10.0.0.100 sudo cat /etc/rancher/k3s/k3s.yaml' ]] && cat <<'END'\n${ofServer}END`,
+    // As kubectl merges: of two files that name the same, the first counts.
+    k3s: '[[ "$*" == "kubectl config view --flatten" ]] && echo "# $KUBECONFIG" && cat "${KUBECONFIG%%:*}"'
+  }), process.env['PATH']].join(':')
+  const cwd = mkdtempSync(join(tmpdir(), 'keybuzz-by-hand-'))
+  const { stderr } = spawnSync('bash', ['-c', step.byHand!], { cwd, env: { ...process.env, PATH: path }, encoding: 'utf8' })
+  assert.is(stderr, '')
+  assert.match(readFileSync(kubeconfig, 'utf8'), new RegExp(`^# keybuzz-prod.yaml:${kubeconfig}\n`))
+  assert.equal(written(), {
+    apiVersion: 'v1', kind: 'Config', preferences: {},
+    clusters: [{ name: 'keybuzz-prod', cluster: ours.cluster }],
+    users: [{ name: 'keybuzz-prod', user: ours.user }],
+    contexts: [{ name: 'keybuzz-prod', context: ours.context }]
+  })
+  assert.is(statSync(kubeconfig).mode & 0o777, 0o600)
 })
 
 /** Serves a certificate with these names where a server's API would be, on an address of this machine. */
