@@ -24,18 +24,20 @@ export const answersThroughBalancer = ({ kubectl }: Pick<Run, 'kubectl'>): Clust
 })
 
 /** The step that a server's certificate has every name that the API is called by. */
-export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => ({
-  name: 'is certified for every name of the API',
-  check: async () => {
-    const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
-    const certified = await subjectNames(host.address)
-    const missing = names.filter((name) => !certified.includes(name))
-    return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
-  },
-  look: `openssl s_client -connect ${host.address}:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName`,
-  within: 30,
-  hint: 'on the server: k3s certificate rotate --service api-server, then restart k3s'
-})
+export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => {
+  const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
+  return {
+    name: 'is certified for every name of the API',
+    check: async () => {
+      const certified = await subjectNames(host.address)
+      const missing = names.filter((name) => !certified.includes(name))
+      return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
+    },
+    look: `openssl s_client -connect ${host.address}:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName     # all of ${names.join(', ')}`,
+    within: 30,
+    hint: 'on the server: k3s certificate rotate --service api-server, then restart k3s'
+  }
+}
 
 const subjectNames = (address: string): Promise<string[]> =>
   new Promise((resolve, reject) => {

@@ -1,4 +1,5 @@
 import { isAbort } from '../base/errors.mts'
+import { plural } from '../base/words.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
 
@@ -145,7 +146,8 @@ export const rolledOut = (kubectl: Kubectl, { step, within = 180, evidence, ...w
     },
     look: kind === 'job'
       ? `kubectl -n ${namespace} wait --for=condition=complete job/${name} --timeout=${within}s`
-      : `kubectl -n ${namespace} rollout status ${kind}/${name} --timeout=${within}s`,
+      : `kubectl -n ${namespace} rollout status ${kind}/${name} --timeout=${within}s${which.nodes === undefined ? '' : `
+kubectl -n ${namespace} get pods -o wide | grep '^${name}-'     # ready on ${plural(which.nodes, 'node')}`}`,
     within,
     hint: `kubectl -n ${namespace} describe ${kind} ${name}; kubectl -n ${namespace} logs ${kind}/${name}`
   }

@@ -213,6 +213,7 @@ test('a server must be certified for the load balancer, its names, and every ser
   const server = hostOf('k3s-master-01', { role: 'server', address: '127.77.0.1' })
   const named = { ...settings, load_balancers: { ...settings.load_balancers, api: { ...settings.load_balancers.api, names: ['api.keybuzz.test'] } } }
   const check = (): Promise<string> => (isCertified(server, { settings: named, servers: [server, first] }).check as () => Promise<string>)()
+  assert.match(isCertified(server, { settings: named, servers: [server, first] }).look!, /^openssl .* # all of 10\.0\.0\.10, api\.keybuzz\.test, 127\.77\.0\.1, 10\.0\.0\.100$/)
   await withApi('DNS:kubernetes,DNS:api.keybuzz.test,IP:10.0.0.10,IP:127.77.0.1,IP:10.0.0.100', async () => assert.is(await check(), ''))
   await withApi('DNS:kubernetes,IP:10.0.0.10,IP:127.77.0.1', async () =>
     assert.is(await check(), 'its certificate lacks api.keybuzz.test, 10.0.0.100'))

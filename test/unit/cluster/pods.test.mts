@@ -235,6 +235,8 @@ test('of many sick pods only some are asked about', async () => {
 test('by hand the same rollout is watched', () => {
   const { kubectl } = deployed({})
   assert.is(rolledOut(kubectl, { ...which, step: 'x', within: 90 }).look, 'kubectl -n shop rollout status deployment/web --timeout=90s')
+  assert.is(rolledOut(kubectl, { ...which, step: 'x', nodes: 3 }).look, `kubectl -n shop rollout status deployment/web --timeout=180s
+kubectl -n shop get pods -o wide | grep '^web-'     # ready on 3 nodes`)
   assert.is(rolledOut(kubectl, { ...which, kind: 'job', step: 'x' }).look,
     'kubectl -n shop wait --for=condition=complete job/web --timeout=180s')
 })
