@@ -14,7 +14,7 @@
 
 import type { Host } from './lib/input/inventory.mts'
 import { apiUrl } from './lib/input/settings.mts'
-import { answersThroughBalancer, hasContext, isCertified } from './lib/cluster/kubeconfig.mts'
+import { answersThroughBalancer, hasContext, hasReadableKubeconfig, isCertified } from './lib/cluster/kubeconfig.mts'
 import { getNodes, is } from './lib/cluster/nodes.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { hasNoStaleMember, healthByHand, isVoter, mustBeHealthy, restartGate } from './lib/node/etcd.mts'
@@ -41,7 +41,7 @@ export const installControlPlane = script({
     const nics = await readNics(run, servers)
     const clusters = await run.ask(servers, clusterOfServer)
     const holders = servers.filter(({ name }) => clusters.get(name))
-    await run.once([isOneCluster(servers, clusters)])
+    await run.once([hasReadableKubeconfig, isOneCluster(servers, clusters)])
     if (!run.stands('cluster')) return
 
     await run.on(servers, (host) => hasRelease(host, run, release))
