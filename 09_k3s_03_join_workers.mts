@@ -62,7 +62,7 @@ export const joinWorkers = script({
       tunnelsPrivately(host, nodes),
       tunnelFits(nic(host))
     ])
-    await run.once([manifestStep(kubectl, 'has the netcheck pods', await readManifest('03_netcheck/netcheck.yaml'))])
+    await run.once([manifestStep(kubectl, 'has the netcheck pods', await readManifest('03_netcheck/netcheck.yaml', { BUSYBOX: release.busybox }))])
     const matrix = remembered(() => podMatrix(kubectl, run.chosen.filter(run.stands)))
     await run.on(hosts, (host) => [{
       name: 'has a pod network to every node',

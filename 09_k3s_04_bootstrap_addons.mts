@@ -32,7 +32,8 @@ export const bootstrapAddons = script({
   file: import.meta.filename,
   story: async (run) => {
     const { settings: { addons, network }, settings, hosts, servers, agents, kubectl, ssh } = run
-    const archives = await imageArchives((await run.release()).folder, run.note)
+    const release = await run.release()
+    const archives = await imageArchives(release.folder, run.note)
     // Neither tolerates the taint of the heavy pool, and each node takes one of each.
     const able = hosts.filter(({ pool }) => pool !== 'heavy').length
     const dnsReplicas = addons.dns_replicas === 'every-node' ? able : addons.dns_replicas
@@ -66,7 +67,7 @@ for name in ${names.join(' ')}; do kubectl -n ${netcheck.namespace} exec $pod --
     }])
     // The trial's pod needs a node without a taint.
     const hasOpenNode = agents.length > 0 || !settings.k3s.server_taint
-    await run.once([hasMetrics(run), ...(hasOpenNode ? [volumesOutlivePods(run)] : [])])
+    await run.once([hasMetrics(run), ...(hasOpenNode ? [volumesOutlivePods(run, release.busybox)] : [])])
     await run.on(servers, () => [takesSnapshots(settings)])
   }
 })

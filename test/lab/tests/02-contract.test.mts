@@ -168,9 +168,18 @@ test('the packaged addons run from those images (docs: installation/packaged-com
   }
 })
 
+// The one that the scripts have found in the release.
+const busybox = (): Promise<string> =>
+  kubectl('-n', 'keybuzz-netcheck', 'get', 'daemonset', 'netcheck', '-o', 'jsonpath={.spec.template.spec.containers[0].image}')
+
+test('the release has the busybox of our pods under the name that containerd knows (k3s: scripts/airgap/image-list.txt)', async () => {
+  const images = (await on(worker, 'k3s ctr -n k8s.io images ls -q')).split('\n')
+  assert.ok(images.includes(`docker.io/${await busybox()}`), images.join('\n'))
+})
+
 /** Runs a pod that sleeps, and what is to be done with it. */
 const withPod = async (use: (run: (command: string) => Promise<string>) => Promise<void>): Promise<void> => {
-  await kubectl('run', 'contract', '--image', 'rancher/mirrored-library-busybox:1.37.0', '--restart', 'Never',
+  await kubectl('run', 'contract', '--image', await busybox(), '--restart', 'Never',
     '--overrides', JSON.stringify({ spec: { nodeName: worker, terminationGracePeriodSeconds: 0 } }), '--command', '--', 'sleep', '600')
   try {
     await kubectl('wait', 'pod', 'contract', '--for=condition=Ready', '--timeout=60s')
@@ -311,7 +320,7 @@ test('an agent knows every server and reaches the API through itself (docs: arch
 
 test('containers outlive a stop of the service (docs: upgrades/killall.md, KillMode=process)', async () => {
   const shims = 'pgrep -f "[c]ontainerd-shim-runc-v2" | sort | tr "\\n" " "'
-  await kubectl('run', 'contract', '--image', 'rancher/mirrored-library-busybox:1.37.0', '--restart', 'Never',
+  await kubectl('run', 'contract', '--image', await busybox(), '--restart', 'Never',
     '--overrides', JSON.stringify({ spec: { nodeName: worker, terminationGracePeriodSeconds: 0 } }), '--command', '--', 'sleep', '600')
   try {
     await until('the pod runs', 60, async () => (await kubectl('get', 'pod', 'contract', '-o', 'jsonpath={.status.phase}')) === 'Running')

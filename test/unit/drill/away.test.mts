@@ -15,6 +15,7 @@ const sshThat = (onCut: string, onUndo = 'true'): void => {
   writeFileSync(join(folder, 'ssh'), `#!/bin/bash
 read -r seconds size
 script=$(head -c "$size")
+eval "\${script%%$'\\n'*}" # its mark
 case $script in
   *systemd-run*) echo cut >> ${log}; ${onCut} ;;
   *) echo undo >> ${log}; ${onUndo} ;;
