@@ -63,6 +63,7 @@ export const prepare = script({
         return ((await matrix).get(host.name) ?? []).join('\n')
       },
       look: reachByHand(host, run.hosts),
+      timeout: 120,
       hint: 'look at the firewall of the hosting network too: 8472/udp, 10250, 6443 and 2379-2380/tcp, private side'
     }])
   }
