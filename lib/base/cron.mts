@@ -36,7 +36,7 @@ const isPart = (text: string, field: Field): boolean => {
   return rest.length === 0 && isRange(range, field) && (step === undefined || /^[1-9]\d?$/.test(step))
 }
 
-/** Whether K3s would take the text for a schedule. */
+/** True where K3s accepts the text as a schedule. */
 export const isSchedule = (text: string): boolean => {
   if (DESCRIPTOR.test(text)) return true
   const fields = text.split(' ')
@@ -44,7 +44,7 @@ export const isSchedule = (text: string): boolean => {
     && FIELDS.every((field, index) => (fields[index] ?? '').split(',').every((part) => isPart(part, field)))
 }
 
-/** The longest time between two runs of a schedule that K3s takes, in seconds. */
+/** The longest time between two runs of a schedule that K3s accepts, in seconds. */
 export const intervalOf = (schedule: string): number => {
   const runs = new Cron(schedule).nextRuns(50).map((run) => run.getTime() / 1000)
   return Math.max(...runs.slice(1).map((run, index) => run - runs[index]!))

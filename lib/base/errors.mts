@@ -43,8 +43,8 @@ export const renderFault = ({ file, line, what, value, expected, remedy }: Fault
 }
 
 /**
- * What the operator wrote (inventory, settings, flags) cannot be used. Holds every fault at once, and its message has
- * one line for each. A script ends with `exitCode`; nothing was changed by then.
+ * What the operator wrote (inventory, settings, flags) cannot be used. Holds all faults, and its message has one line for
+ * each. A script ends with `exitCode`. Nothing was changed before.
  */
 export class UsageError extends Error {
   readonly faults: Fault[]
@@ -57,10 +57,10 @@ export class UsageError extends Error {
   }
 }
 
-/** The message of an error, or whatever else was thrown as text. */
+/** The message of an error. Anything else that was thrown, as text. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** True where the run was interrupted, as opposed to something having failed. */
+/** True where the run was interrupted, and nothing failed. */
 export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError'
 
 /** True where a file or folder is not there (ENOENT). */

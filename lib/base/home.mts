@@ -2,8 +2,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * A folder below ~/.keybuzz, where the scripts keep what is theirs on the bastion: the logs of runs, secrets, ssh's
- * connections, downloaded releases. Whoever writes there makes it first, for the owner alone (0700).
+ * A folder below ~/.keybuzz, where the scripts keep their files on the bastion: logs of runs, secrets, ssh connections,
+ * downloaded releases. Code that writes there creates it first, for the owner only (0700).
  */
 export const home = (folder: 'logs' | 'secrets' | 'ssh' | 'cache'): string => join(homedir(), '.keybuzz', folder)
 

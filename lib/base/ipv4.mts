@@ -1,4 +1,4 @@
-/** IPv4 arithmetic on unsigned 32-bit numbers. What is not in the one canonical form is refused. */
+/** IPv4 arithmetic on unsigned 32-bit numbers. Only the canonical form is accepted. */
 
 const OCTET = '(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)'
 const ADDRESS = new RegExp(`^${OCTET}\\.${OCTET}\\.${OCTET}\\.${OCTET}$`)
@@ -6,7 +6,7 @@ const ADDRESS = new RegExp(`^${OCTET}\\.${OCTET}\\.${OCTET}\\.${OCTET}$`)
 /** A network: its first address as a number, and its prefix length. */
 export type Cidr = { base: number; prefix: number }
 
-/** The address as an unsigned number, or undefined if it is no dotted quad (no leading zeros, no blanks). */
+/** The address as an unsigned number, or undefined if it is not a dotted quad (no leading zeros, no blanks). */
 export const parseAddress = (text: string): number | undefined => {
   const match = ADDRESS.exec(text)
   if (!match) return undefined
@@ -21,7 +21,7 @@ const size = (prefix: number) => 2 ** (32 - prefix)
 
 const startOf = (address: number, prefix: number) => address - (address % size(prefix))
 
-/** The network, or undefined if the text is no address/prefix. Host bits are cut off: see `isCanonicalCidr`. */
+/** The network, or undefined if the text is not address/prefix. Host bits are cut off: see `isCanonicalCidr`. */
 export const parseCidr = (text: string): Cidr | undefined => {
   const [, quad = '', length = ''] = /^([\d.]+)\/(0|[1-9]\d?)$/.exec(text) ?? []
   const address = parseAddress(quad)
@@ -42,7 +42,7 @@ export const overlap = (a: Cidr, b: Cidr): boolean => contains(a, b.base) || con
 /** How many addresses the network has. */
 export const addresses = ({ prefix }: Cidr): number => size(prefix)
 
-/** Whether the address is the network's first or last one, which no machine can have (but in a /31 or /32). */
+/** Whether the address is the network's first or last one, which no machine can have (except in a /31 or /32). */
 export const isEdge = (network: Cidr, address: number): boolean =>
   network.prefix < 31 && (address === network.base || address === network.base + addresses(network) - 1)
 

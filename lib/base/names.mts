@@ -11,5 +11,5 @@ export const isHostname = (name: string): boolean => HOSTNAME.test(name)
 /** Two or more DNS labels in lower case, at most 253 characters (RFC 1123). */
 export const isDomain = (name: string): boolean => DOMAIN.test(name)
 
-/** What useradd takes for a name, at most 32 characters. */
+/** A name that useradd accepts, at most 32 characters. */
 export const isUser = (name: string): boolean => USER.test(name)

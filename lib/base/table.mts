@@ -8,8 +8,8 @@ type Options = {
 }
 
 /**
- * The rows as lines: each column is as wide as its widest cell, and blanks at the end of a line are left out. Columns
- * are aligned left where `align` says nothing. Colour the lines, not the cells: its codes would count as characters.
+ * The rows as lines: each column is as wide as its widest cell, without blanks at the end of a line. Columns are aligned
+ * left by default. Colour the lines, not the cells: colour codes would count as characters.
  */
 export const renderColumns = (rows: string[][], align: Align[] = [], { gap = 2, least = [] }: Options = {}): string[] => {
   const columns = Math.max(0, ...rows.map((row) => row.length))

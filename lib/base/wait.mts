@@ -3,7 +3,7 @@ import { isAbort, messageOf } from './errors.mts'
 
 export type Remembered<Value> = { get: () => Promise<Value>; forget: () => void }
 
-/** What all hosts ask for at once is fetched once, and again a second after it came or after a change. */
+/** A value that all hosts ask for at once: it is fetched once, and kept for a second or until a change. */
 export const remembered = <Value,>(fetch: () => Promise<Value>): Remembered<Value> => {
   let fetched: { came: number; value: Promise<Value> } | undefined
   return {
@@ -20,7 +20,7 @@ export const remembered = <Value,>(fetch: () => Promise<Value>): Remembered<Valu
 }
 
 type Patience = {
-  /** For how long it is asked again. */
+  /** How long to go on asking. */
   seconds: number
   /** Ends the waiting with an AbortError. */
   signal: AbortSignal
@@ -29,8 +29,8 @@ type Patience = {
 }
 
 /**
- * Asks until the answer is '' or the time has passed, and returns the last answer. An error is an answer too, by its
- * message; only an interruption is thrown.
+ * Asks until the answer is '' or the time is up, and returns the last answer. The message of an error is an answer too.
+ * Only an interruption is thrown.
  */
 export const until = async (ask: () => Promise<string>, { seconds, signal, every = 0.5 }: Patience): Promise<string> => {
   const end = Date.now() + seconds * 1000

@@ -4,26 +4,50 @@ import { connect } from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
 import { parse, stringify } from 'yaml'
 import { kubeconfig } from '../base/home.mts'
-import { isMissing } from '../base/errors.mts'
+import { isAbort, isMissing, messageOf } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
-import { apiUrl, contextOf } from '../input/settings.mts'
+import { apiUrl, contextOf, serverUrl } from '../input/settings.mts'
 import { sudo } from '../node/k3s.mts'
 import { login } from '../reach/ssh.mts'
 import type { ClusterStep, NodeStep } from '../run/step.mts'
 
-/** The step that the API answers through its load balancer, and is ready. */
-export const answersThroughBalancer = ({ kubectl }: Pick<Run, 'kubectl'>): ClusterStep => ({
-  name: 'answers through the load balancer',
-  check: async () => {
-    await kubectl`get --raw /readyz`
-    return ''
-  },
-  look: 'kubectl get --raw /readyz     # ok',
-  within: 60
-})
+/**
+ * The step that the API answers through its load balancer, every time: one that goes on sending to a dead server answers
+ * now and then. What is said tells the load balancer's fault from the servers'.
+ */
+export const answersThroughBalancer = ({ kubectl, servers, settings }: Pick<Run, 'kubectl' | 'servers' | 'settings'>): ClusterStep => {
+  const isReady = (server: string): Promise<string> =>
+    kubectl({ server, request: 5, timeout: 10 })`get --raw /readyz`.then(() => '', (error: unknown) => {
+      if (isAbort(error)) throw error
+      return messageOf(error)
+    })
+  return {
+    name: 'answers through the load balancer',
+    check: async () => {
+      const times = servers.length * 2
+      const [through, alone] = await Promise.all([
+        Promise.all(Array.from({ length: times }, () => isReady(apiUrl(settings)))),
+        Promise.all(servers.map((host) => isReady(serverUrl(host))))
+      ])
+      const failed = through.filter(Boolean)
+      if (failed.length === 0) return ''
+      const names = (ready: boolean): string => servers.filter((_, index) => (alone[index] === '') === ready).map(({ name }) => name).join(', ')
+      const why = names(true) === ''
+        ? 'no server answers by itself either'
+        : names(false) === ''
+          ? 'every server answers by itself, so it is the load balancer'
+          : `${names(true)} answer by themselves, ${names(false)} not: it goes on sending there`
+      return `${failed.length} of ${times} requests failed (${failed[0]}): ${why}`
+    },
+    look: `for address in ${[apiUrl(settings), ...servers.map(serverUrl)].join(' ')}; do
+  echo "$address $(kubectl --server $address --request-timeout 5s get --raw /readyz)"     # ok
+done`,
+    within: 60
+  }
+}
 
-/** The step that a server's certificate has every name that the API is called by. */
+/** The step that a server's certificate has every name of the API. */
 export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => {
   const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
   return {
@@ -60,8 +84,8 @@ type Kubeconfig = {
 }
 
 /**
- * The step that the bastion's kubeconfig (mode 0600) has the cluster's context, with the load-balanced address and the
- * admin's certificate of a server's own kubeconfig. Everything else in the file is left as it is.
+ * The step that the bastion's kubeconfig (mode 0600) has the cluster's context: the load balancer's address, and the
+ * admin certificate from a server's own kubeconfig. Everything else in the file is left alone.
  */
 export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, server: Host): ClusterStep => {
   const source = '/etc/rancher/k3s/k3s.yaml'

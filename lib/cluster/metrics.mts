@@ -18,6 +18,6 @@ export const hasMetrics = ({ kubectl, chosen }: Pick<Run, 'kubectl' | 'chosen'>)
 ${[...lacking, ...(pods.length < chosen.length ? [`of ${pods.length} netcheck pods only`] : [])].join('\n')}`
   },
   look: `kubectl top nodes; kubectl -n ${netcheck.namespace} top pods`,
-  within: 120, // the first ones come after two of metrics-server's rounds
+  within: 120, // the first metrics come after two rounds of metrics-server
   hint: 'kubectl -n kube-system logs -l k8s-app=metrics-server; is 10250/tcp open between the nodes?'
 })

@@ -45,7 +45,7 @@ export const isReadyNode = (host: Host, nodes: Nodes): NodeStep => ({
 
 const passwordFile = '/etc/rancher/node/password'
 
-/** The step that no Node of this name is left from before. K3s refuses one that has lost its password file (k3s#6054). */
+/** The step that no stale Node has this name. K3s refuses a node that has lost its password file (k3s#6054). */
 export const hasNoStaleNode = (host: Host, { kubectl, ssh }: Pick<Run, 'kubectl' | 'ssh'>, nodes: Nodes): NodeStep => ({
   name: 'has no stale Node',
   check: async () => {

@@ -6,8 +6,8 @@ import { KubectlError, type Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
 
 /**
- * A file below manifests/ with its placeholders `${NAME}` filled in. A value stands as it is, so it must fit where the
- * file puts it. Throws where file and values do not name the same.
+ * A file below manifests/ with its placeholders `${NAME}` filled in. Values are not escaped, so each must be valid YAML in
+ * its place. Throws where a placeholder has no value, or a value no placeholder.
  */
 export const readManifest = async (file: string, values: Record<string, string | number> = {}): Promise<string> => {
   const text = await readFile(join(import.meta.dirname, '../../manifests', file), 'utf8')
@@ -27,7 +27,7 @@ export const fill = (text: string, values: Record<string, string | number>, wher
   return filled
 }
 
-/** Makes the objects of a manifest, or changes them to what it says. */
+/** Creates or changes the objects of a manifest. */
 export const applyObjects = async (kubectl: Kubectl, manifest: string): Promise<void> => {
   await kubectl({ input: manifest })`apply --server-side --force-conflicts -f -`
 }
@@ -55,7 +55,7 @@ END
 kubectl diff --server-side --force-conflicts -f ${file}`,
     change: () => applyObjects(kubectl, manifest),
     byHand: `kubectl apply --server-side --force-conflicts -f ${file}`,
-    within: 30 // an object whose status is just changing can differ from itself
+    within: 30 // an object whose status changes at this moment can show a difference
   }
 }
 
@@ -69,8 +69,7 @@ type Trial = { kubectl: Kubectl; signal: AbortSignal; manifest: string }
 
 /**
  * Makes the objects of a manifest, uses them, and removes them, also when the use fails or the run is interrupted.
- * Objects that an earlier run left behind, as one that was killed, are taken over and removed too; a namespace that is
- * still being removed is waited for.
+ * Objects that a killed run left behind are used and removed too. Waits for a namespace that is still being removed.
  */
 export const withObjects = async <Result,>({ kubectl, manifest, signal }: Trial, use: () => Promise<Result>): Promise<Result> => {
   signal.throwIfAborted()
@@ -92,7 +91,7 @@ export const withObjects = async <Result,>({ kubectl, manifest, signal }: Trial,
     await remove()
     return result
   } catch (error) {
-    await remove().catch(() => {}) // the first error is the one that says what is wrong
+    await remove().catch(() => {}) // the first error says what is wrong
     throw error
   }
 }

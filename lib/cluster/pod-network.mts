@@ -10,10 +10,10 @@ type Peer = { node: string; address: string; pod: string }
 /** The namespace of the netcheck pods, and their Service's name in it. */
 export const netcheck = { namespace: 'keybuzz-netcheck', service: 'netcheck' }
 
-// Each is a kubectl of its own on the bastion: 64 at once would be too many.
+// Each is a kubectl process on the bastion: 64 at once would be too many.
 const atOnce = 16
 
-// Runs a script of busybox's sh in the netcheck pod of every host, which `index` counts. Returns what each printed.
+// Runs a busybox sh script in the netcheck pod of every host. `index` is the host's number. Returns what each printed.
 const askPods = async (
   kubectl: Kubectl,
   hosts: Host[],
@@ -34,8 +34,8 @@ const askPods = async (
   return new Map(answers)
 }
 
-// Asks every peer for more than one packet holds, and the service address until every node has answered: kube-proxy
-// picks one at random, so many more tries than nodes are needed before a missing one means something.
+// Asks every peer for more than one packet of data, and the service address until every node has answered. kube-proxy
+// chooses at random: a missing node is a fault only after many more tries than nodes.
 const everyPeer = (peers: Peer[], service: string): string => `
 for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
   address=\${peer#*=}
@@ -51,8 +51,8 @@ done
 [ $count -eq 0 ] || [ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by\${seen% } only"`
 
 /**
- * Asks from a pod on every host the pod on every other one, with 64 KiB (so at full MTU), and the service address, with
- * no name resolved. Returns for each host in words what failed. Needs the netcheck DaemonSet.
+ * The pod on every host asks the pod on every other host for 64 KiB (so at full MTU), and the service address. No name is
+ * resolved. Returns in words what failed, for each host. Needs the netcheck DaemonSet.
  */
 export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
   const { namespace, service } = netcheck
@@ -64,14 +64,14 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
 }
 
 /**
- * Resolves names in a pod on every host: through the cluster's DNS address, and at each CoreDNS pod by itself, so that
- * one that fails is not hidden by the others. Returns for each host in words what failed. Needs the netcheck DaemonSet.
+ * Resolves names in a pod on every host: through the cluster's DNS address, and at each CoreDNS pod directly, so that the
+ * others do not hide one that fails. Returns in words what failed, for each host. Needs the netcheck DaemonSet.
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
   const replicas = addresses.split(' ').filter(Boolean)
   const each = Math.min(8, replicas.length)
-  // All at once, so that what does not answer takes seconds; each pod asks some replicas, and all pods together each one.
+  // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
   const answers = await askPods(kubectl, hosts, (_, index) => `
 resolves() { timeout 3 nslookup "$@" >/dev/null 2>&1 || timeout 3 nslookup "$@" >/dev/null 2>&1; }
 for name in ${names.join(' ')}; do

@@ -40,7 +40,7 @@ export const getPods = async (
   return (JSON.parse(await kubectl`get pods ${which} -o json`) as { items: Pod[] }).items
 }
 
-/** True where the pod takes part in its Service, and is not leaving. */
+/** True where the pod is Ready and is not being deleted. */
 export const isReady = ({ metadata, status }: Pod): boolean =>
   metadata.deletionTimestamp === undefined
   && (status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false)
@@ -72,8 +72,8 @@ const nothing = (error: unknown): string => {
 }
 
 /**
- * Why a pod is not ready, with what its status does not say: the last warning that an event tells of it, and the last
- * error of its log.
+ * Why a pod is not ready, with what its status does not say: the last warning among its events, and the last error in
+ * its log.
  */
 export const whyNotReady = async (kubectl: Kubectl, pod: Pod): Promise<string> => {
   const { metadata: { name, namespace }, spec: { nodeName = 'no node' }, status } = pod
@@ -101,7 +101,7 @@ export type Which = {
   kind: Kind
   namespace: string
   name: string
-  /** The number of nodes that must have a ready pod. For a DaemonSet: that it must be meant for. */
+  /** How many nodes must have a ready pod. For a DaemonSet: how many it must be scheduled to. */
   nodes?: number
 }
 
@@ -110,7 +110,7 @@ type Wanted = Which & {
   step: string
   /** Seconds that the rollout may take (default 180). */
   within?: number
-  /** What is said besides of a rollout that is complete. */
+  /** More evidence, once the rollout is complete. */
   evidence?: () => Promise<string>
 }
 
@@ -128,12 +128,12 @@ const look = async (kubectl: Kubectl, { kind, namespace, name, nodes }: Which): 
   return { words: [words, spread, ...why].filter(Boolean).join('\n'), evidence }
 }
 
-/** In words how far a rollout is, and why of each pod that is not ready; '' where it is complete. */
+/** In words how far a rollout is, and why each pod is not ready. '' where it is complete. */
 export const rolloutInWords = async (kubectl: Kubectl, which: Which): Promise<string> => (await look(kubectl, which)).words
 
 /**
- * The step that a Deployment, DaemonSet or StatefulSet runs as it is configured now, every pod ready and none of an older
- * one left, or that a Job has ended well. Where it does not, it says why of each pod that is not ready.
+ * The step that a Deployment, DaemonSet or StatefulSet runs its current version: every pod is ready, no old pod is left.
+ * Of a Job: that it has completed. Where this does not hold it says why each pod is not ready.
  */
 export const rolledOut = (kubectl: Kubectl, { step, within = 180, evidence, ...which }: Wanted): ClusterStep => {
   const { kind, namespace, name } = which
@@ -153,7 +153,7 @@ kubectl -n ${namespace} get pods -o wide | grep '^${name}-'     # ready on ${plu
   }
 }
 
-/** How far a rollout is: its counts as evidence, and in words what is missing; '' where it is complete. */
+/** How far a rollout is: its counts as evidence, and in words what is missing. '' where it is complete. */
 export const stateOf = (kind: Kind, { metadata, spec, status = {} }: Rollout, nodes?: number): { counts: string; words: string } => {
   const count = (field: string): number => (status[field] as number | undefined) ?? 0
   if (kind === 'job') {

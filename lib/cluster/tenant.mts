@@ -15,7 +15,7 @@ export const tenantManifest = async (kubectl: Kubectl, tenant: string): Promise<
   })
 }
 
-/** The step that the API would take a tenant's objects: a refused template would be found out with the first tenant. */
+/** The step that the API would accept a tenant's objects. Else a bad template is found only with the first tenant. */
 export const takesTenants = (kubectl: Kubectl): ClusterStep => ({
   name: "would take a tenant's namespace, quota and network policies",
   check: async () => {

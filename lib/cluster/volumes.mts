@@ -32,7 +32,7 @@ kubectl -n kube-system get configmap local-path-config -o 'jsonpath={.data.confi
 
 const namespace = 'keybuzz-volume-trial'
 
-/** The step that what a pod has written to a volume the next pod reads. It makes a namespace for that, and removes it. */
+/** The step that a pod reads from a volume what the pod before it has written. It makes a namespace for that, and removes it. */
 export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 'signal'>): ClusterStep => ({
   name: 'has volumes that outlive their pods',
   trial: true,

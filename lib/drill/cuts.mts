@@ -1,7 +1,7 @@
 import pMap from 'p-map'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Host } from '../input/inventory.mts'
-import { capture } from '../reach/ssh.mts'
+import { login, type Ssh } from '../reach/ssh.mts'
+import type { Power } from './power.mts'
 
 /** How a host is taken away, and how it is given back. */
 export type Cut = {
@@ -11,14 +11,11 @@ export type Cut = {
   make: (signal: AbortSignal) => Promise<void>
   /** Gives the host back. It may be called again, also where `make` did not get far. */
   undo: (signal: AbortSignal) => Promise<void>
-  /** The commands that do it by hand. */
+  /** The commands that give it back by hand. */
   byHand: string[]
-  /** False where the host cannot come back by itself if this computer dies. */
-  itself: boolean
+  /** False where the host cannot come back by itself if the bastion dies. */
+  comesBack: boolean
 }
-
-/** Switches a machine off, as if its power failed, and on again. Each ends once that is done. */
-export type Power = { off: (host: Host) => Promise<void>; on: (host: Host) => Promise<void> }
 
 /** Seconds after which a node takes a cut back by itself. */
 export const DEADLINE = 180
@@ -27,9 +24,9 @@ const folder = '/run/keybuzz-drill'
 const dropIn = '/run/systemd/system/k3s.service.d/keybuzz-drill.conf'
 const timer = 'keybuzz-drill-restore'
 
-// Takes back whatever a cut has made of the node, and nothing else; runs as often as one likes. It fails as long as a
-// rule of ours is left. In the table mangle nobody else puts rules first again and again, as kube-proxy, flannel and
-// the network policies do in filter; and everything passes there, whether it is for the node or through it.
+// Takes back what a cut has done to the node, and nothing else. It may run any number of times, and fails while a rule of
+// ours is left. Our rules are in the table mangle: all packets pass it, those for the node and those through it. In the
+// table filter they would not stay first, because kube-proxy, flannel and the network policies keep putting theirs there.
 const restoreScript = `set -u
 while read -r hook chain; do
   while iptables -w 10 -t mangle -C "$hook" -j "$chain" 2>/dev/null; do
@@ -54,28 +51,28 @@ if grep KEYBUZZ-DRILL >&2 <<<"$rules"; then
   exit 1
 fi`
 
-/** Gives a node back at once, whoever has cut it off: this drill, or one that was killed. Says so where there was one. */
-export const undoScript = `if [[ ! -e ${folder}/restore ]]; then exit; fi
+// Gives a node back at once, whichever drill has cut it off: this one, or one that was killed. Prints "restored" if so.
+const undoScript = `if [[ ! -e ${folder}/restore ]]; then exit; fi
 bash ${folder}/restore
 systemctl stop ${timer}.timer ${timer}.service 2>/dev/null || true
 rm -rf ${folder}
 echo restored`
 
-/** Runs a cut on a node that will take it back by itself: the timer is there before the cut is. */
-export const cutScript = (cut: string, seconds = DEADLINE): string => `
+// Runs a cut on a node that will take it back by itself: the timer is there before the cut is.
+const cutScript = (cut: string): string => `
 (${undoScript}
 ) >&2
 install -d -m 0700 ${folder}
 cat > ${folder}/restore <<'RESTORE'
 ${restoreScript}
 RESTORE
-systemd-run --quiet --collect --unit=${timer} --on-active=${seconds} --timer-property=AccuracySec=1s \\
+systemd-run --quiet --collect --unit=${timer} --on-active=${DEADLINE} --timer-property=AccuracySec=1s \\
   --property=Restart=on-failure --property=RestartSec=5 bash ${folder}/restore
 systemctl is-active --quiet ${timer}.timer
 ${cut}`
 
-/** K3s is killed, and not started again until it is given back. */
-export const killed = `touch ${folder}/down
+/** Kills K3s, which systemd does not start again until the node is given back. */
+export const killK3s = `touch ${folder}/down
 install -d "$(dirname ${dropIn})"
 printf '[Service]\\nRestart=no\\n' > ${dropIn}
 systemctl daemon-reload
@@ -87,8 +84,8 @@ done
 echo 'k3s is still running' >&2
 exit 1`
 
-/** Every process of a pod is killed at once, again where the kubelet starts one anew before it knows better. */
-export const killPod = (uid: string): string => `killed='' end=$((SECONDS + 4))
+/** Kills every process of a pod, and for some seconds also those that the kubelet starts again in it. */
+export const killPod = (uid: string, seconds = 4): string => `killed='' end=$((SECONDS + ${seconds}))
 while ((SECONDS < end)); do
   for file in $(grep -lsE 'pod${uid.replaceAll('-', '[-_]')}' /proc/[0-9]*/cgroup); do
     process=\${file#/proc/}
@@ -98,7 +95,7 @@ while ((SECONDS < end)); do
 done
 [[ -n $killed ]] || { echo 'no process of the pod was found' >&2; exit 1; }`
 
-// First of all the bastion's way in stays open. sudo has taken it out of the environment.
+// The first rules keep the bastion's ssh open. sudo removes SSH_CONNECTION, so it is read from a parent process.
 const chains = (rules: string): string => `connection=\${SSH_CONNECTION:-} process=$$
 while [[ -z $connection && $process -gt 1 ]]; do
   process=$(ps -o ppid= -p "$process" | tr -d ' ')
@@ -118,8 +115,8 @@ rule -I PREROUTING -j KEYBUZZ-DRILL-IN
 rule -I POSTROUTING -j KEYBUZZ-DRILL-OUT`
 
 /**
- * Nothing comes in or goes out any more, on any card, and nobody is told. What stays on the node goes on: a kubelet that
- * cannot reach its own pods would restart them.
+ * Drops every packet from and to the node, on any network card, without an answer. Traffic within the node goes on: a
+ * kubelet that cannot reach its own pods would restart them.
  */
 export const cutOff = chains(`for inside in lo cni0; do
   incoming -i $inside -j RETURN
@@ -128,25 +125,25 @@ done
 incoming -j DROP
 outgoing -j DROP`)
 
-/** Nothing comes from those addresses or goes there any more. */
+/** Drops every packet from and to these addresses. */
 export const partition = (addresses: string[]): string => chains(`for other in ${addresses.join(' ')}; do
   incoming -s "$other" -j DROP
   outgoing -d "$other" -j DROP
 done`)
 
 /** A cut that a script makes on the host. */
-export const scripted = (host: Host, { how, script }: { how: string; script: string }): Cut => ({
+export const scripted = (ssh: Ssh, host: Host, { how, script }: { how: string; script: string }): Cut => ({
   host,
   how,
-  make: async (signal) => void (await capture(host, cutScript(script), { signal })),
-  undo: async (signal) => void (await capture(host, undoScript, { signal, timeout: 45 })),
-  byHand: [`ssh ${host.user}@${host.address} ${host.user === 'root' ? '' : 'sudo '}bash ${folder}/restore`],
-  itself: true
+  make: async (signal) => void (await ssh.capture(host, cutScript(script), { signal })),
+  undo: async (signal) => void (await ssh.capture(host, undoScript, { signal, timeout: 45 })),
+  byHand: [`ssh ${login(host)} ${host.user === 'root' ? '' : 'sudo '}bash ${folder}/restore`],
+  comesBack: true
 })
 
-/** The host loses its power; where that cannot be done, all its connections. */
-export const dead = (host: Host, power: Power | undefined): Cut => {
-  if (!power) return scripted(host, { how: 'no power control: cut off from everything but the bastion instead', script: cutOff })
+/** The host loses its power; without power control, all its connections. */
+export const dead = (ssh: Ssh, host: Host, power: Power | undefined): Cut => {
+  if (!power) return scripted(ssh, host, { how: 'no power control: cut off from everything but the bastion instead', script: cutOff })
   let on = false
   return {
     host,
@@ -155,64 +152,16 @@ export const dead = (host: Host, power: Power | undefined): Cut => {
     undo: async (signal) => {
       if (!on) await power.on(host)
       on = true
-      await capture(host, 'true', { signal, fresh: true })
+      await ssh.capture(host, 'true', { signal, fresh: true })
     },
     byHand: [`switch ${host.name} on, at the hosting provider's console`],
-    itself: false
+    comesBack: false
   }
 }
 
-/** Takes back what a drill has left that was killed. Returns the names of the hosts on which there was something. */
-export const clean = async (hosts: Host[], signal: AbortSignal): Promise<string[]> => {
-  const said = await pMap(hosts, async (host) => ((await capture(host, undoScript, { signal, timeout: 45 })) === '' ? '' : host.name))
+/** Takes back what a killed drill has left on the hosts. Returns the names of those on which there was something. */
+export const clean = async (ssh: Ssh, hosts: Host[], signal: AbortSignal): Promise<string[]> => {
+  const said = await pMap(hosts, async (host) =>
+    ((await ssh.capture(host, undoScript, { signal, timeout: 45 })) === '' ? '' : host.name))
   return said.filter(Boolean)
-}
-
-/** What etcd on a server says of itself. */
-export type Member = { leader: boolean; learner: boolean; healthy: boolean }
-
-const memberScript = `ask() {
-  exec 3<>/dev/tcp/127.0.0.1/2381
-  printf 'GET %s HTTP/1.0\\r\\n\\r\\n' "$1" >&3
-  timeout 10 cat <&3
-  exec 3>&-
-}
-ask /metrics | grep -E '^etcd_server_is_(leader|learner) '`
-
-const healthScript = `${memberScript}
-ask /health | grep -o '"health":"[a-z]*"'`
-
-const memberOf = async (host: Host, script: string, signal: AbortSignal): Promise<Member | undefined> => {
-  try {
-    const said = await capture(host, script, { signal, timeout: 15 })
-    const has = (text: string): boolean => said.split('\n').includes(text)
-    return { leader: has('etcd_server_is_leader 1'), learner: has('etcd_server_is_learner 1'), healthy: has('"health":"true"') }
-  } catch (error) {
-    signal.throwIfAborted()
-    return undefined
-  }
-}
-
-/** In words what is wrong with etcd on the servers, and which of them leads. */
-export const etcd = async (servers: Host[], signal: AbortSignal): Promise<{ faults: string[]; leader: Host | undefined }> => {
-  const members = await pMap(servers, (host) => memberOf(host, healthScript, signal))
-  const leaders = servers.filter((_, index) => members[index]?.leader)
-  const faults = servers.flatMap(({ name }, index) => {
-    const member = members[index]
-    if (!member?.healthy) return [`etcd on ${name} ${member ? 'is not healthy' : 'does not answer'}`]
-    return member.learner ? [`etcd on ${name} is no voter yet`] : []
-  })
-  if (leaders.length !== 1) faults.push(`etcd has ${leaders.length} leaders`)
-  return { faults, leader: leaders.length === 1 ? leaders[0] : undefined }
-}
-
-/** Waits until one of the servers leads etcd; nothing where none does in so many seconds. */
-export const leaderOf = async (servers: Host[], seconds: number, signal: AbortSignal): Promise<Host | undefined> => {
-  const end = performance.now() + seconds * 1000
-  for (;;) {
-    const members = await pMap(servers, (host) => memberOf(host, memberScript, signal))
-    const leader = servers.find((_, index) => members[index]?.leader)
-    if (leader || performance.now() > end) return leader
-    await sleep(250, undefined, { signal })
-  }
 }

@@ -1,6 +1,6 @@
-/** One request of the probes. Times are milliseconds of one clock. */
+/** One request of the traffic. Times are milliseconds of one clock. */
 export type Sample = {
-  target: string
+  endpoint: string
   sent: number
   ended: number
   /** Why it failed, or '' where it was answered well. */
@@ -11,7 +11,7 @@ export type Sample = {
 export type Tally = {
   requests: number
   failed: number
-  /** The longest time without a good answer, on any one target. 0 where no request failed. */
+  /** The longest time without a good answer, at any one endpoint. 0 where no request failed. */
   outage: number
   /** The slowest good answer. */
   slowest: number
@@ -20,29 +20,29 @@ export type Tally = {
 }
 
 /** A stretch of time. A request belongs to it when it was sent in it, however long its answer took. */
-export type Window = { from: number; to: number }
+export type Period = { from: number; to: number }
 
-/** Counts the requests of a window, and finds the longest time that a target did not answer. */
-export const tally = (samples: Sample[], window: Window): Tally => {
-  const within = samples.filter(({ sent }) => sent >= window.from && sent <= window.to)
+/** Counts the requests of a period, and finds the longest time that an endpoint did not answer. */
+export const tally = (samples: Sample[], period: Period): Tally => {
+  const within = samples.filter(({ sent }) => sent >= period.from && sent <= period.to)
   const failed = within.filter(({ why }) => why !== '')
   const good = within.filter(({ why }) => why === '')
-  const targets = Map.groupBy(within, ({ target }) => target)
+  const endpoints = Map.groupBy(within, ({ endpoint }) => endpoint)
   const why: Record<string, number> = {}
   for (const sample of failed) why[sample.why] = (why[sample.why] ?? 0) + 1
   return {
     requests: within.length,
     failed: failed.length,
-    outage: largest([...targets.values()].map((some) => longestOutage(some, window))) / 1000,
+    outage: largest([...endpoints.values()].map((some) => longestOutage(some, period))) / 1000,
     slowest: largest(good.map(({ sent, ended }) => ended - sent)) / 1000,
     why
   }
 }
 
-// An outage began when the last request was sent that was still answered well, and ended when one that was sent after
-// the failures was: a server that lets a request wait until it is up again was away until then. That is at most one
-// interval and one answer too long, and never too short.
-const longestOutage = (samples: Sample[], { from, to }: Window): number => {
+// An outage begins when the last request is sent that is still answered well. It ends with the first good answer to a
+// request that was sent after the failures: a server that lets a request wait until it is up again is away until then.
+// That is at most one interval and one answer too long, and never too short.
+const longestOutage = (samples: Sample[], { from, to }: Period): number => {
   const sorted = samples.toSorted((a, b) => a.sent - b.sent)
   let longest = 0
   let began = from

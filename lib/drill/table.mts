@@ -1,5 +1,5 @@
 import { renderColumns } from '../base/table.mts'
-import { milliseconds } from '../base/words.mts'
+import { duration, milliseconds } from '../base/words.mts'
 import type { DrillRow } from './away.mts'
 import type { Tally } from './outage.mts'
 
@@ -20,16 +20,14 @@ const columns: [heading: string, cell: (row: DrillRow) => string][] = [
   ['Well after', ({ restored }) => seconds(restored)]
 ]
 const words = 2 // the first columns; the others are numbers
-const headings = columns.map(([heading]) => heading)
-const cellsOf = (row: DrillRow): string[] => columns.map(([, cell]) => cell(row))
 
 const reasons = ({ why }: Tally): string =>
   Object.entries(why).toSorted(([, a], [, b]) => b - a).map(([words, count]) => `${count} ${words}`).join(', ')
 
 /** The result of a drill for the terminal: a table, and for each event what was done and how requests failed. */
 export const renderDrill = (rows: DrillRow[]): string[] => {
-  const lines = [headings.map((text) => text.toUpperCase()), ...rows.map(cellsOf)]
-  const align = headings.map((_, column) => (column < words ? 'left' : 'right'))
+  const lines = [columns.map(([heading]) => heading.toUpperCase()), ...rows.map((row) => columns.map(([, cell]) => cell(row)))]
+  const align = columns.map((_, column) => (column < words ? 'left' : 'right'))
   return [...renderColumns(lines, align), '', ...rows.flatMap(details)]
 }
 
@@ -40,12 +38,17 @@ const details = ({ what, how, api, http }: DrillRow): string[] => [
   ...(http.failed > 0 ? [`  HTTP failed: ${reasons(http)}`] : [])
 ]
 
-/** The same table in Markdown, with what was done as its last column. */
-export const drillMarkdown = (rows: DrillRow[]): string => {
-  const line = (cells: string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-  return [
-    line([...headings, 'How']),
-    line([...headings.map((_, column) => (column < words ? '---' : '--:')), '---']),
-    ...rows.map((row) => line([...cellsOf(row), row.how]))
-  ].join('\n')
+/** The result of a drill as a table for a page: what was taken away, then for how long who noticed. */
+export const drillTable = (rows: DrillRow[]) => {
+  const lasted = (value: number | undefined) => ({ text: value === undefined ? '–' : duration(value) })
+  const away = (requests: Tally) => ({ ...lasted(requests.outage), small: `${share(requests)} failed` })
+  return {
+    heading: 'Failover drill',
+    intro: 'Under live traffic one thing after the other was taken away, and given back.',
+    columns: ['Taken away', 'API away', 'HTTP away', 'New leader after', 'Pods moved after', 'All well after'],
+    rows: rows.map(({ what, target, how, api, http, leader, rescheduled, restored }) => [
+      { text: what, name: target, small: how },
+      away(api), away(http), lasted(leader), lasted(rescheduled), lasted(restored)
+    ])
+  }
 }

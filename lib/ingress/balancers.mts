@@ -1,7 +1,7 @@
-import type { LoadBalancer } from '../reach/hetzner.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
-import type { Step } from '../run/step.mts'
+import type { LoadBalancer } from '../reach/hetzner-schema.mts'
+import type { ClusterStep } from '../run/step.mts'
 
 /** The load balancers in front of this cluster, and in words which are missing. */
 export const ownBalancers = (all: LoadBalancer[], wanted: string[]): { own: LoadBalancer[]; missing: string[] } => {
@@ -106,17 +106,19 @@ export const compareTarget = (
 }
 
 /** The steps that the load balancers are there, and configured as the settings and servers.tsv say. */
-export const balancerSteps = (found: LoadBalancer[], settings: Settings, hosts: Host[]): Step[] => {
+export const balancerSteps = (found: LoadBalancer[], settings: Settings, hosts: Host[]): ClusterStep[] => {
   const { own, missing } = ownBalancers(found, settings.load_balancers.http)
   return [
     {
       name: 'has its load balancers at Hetzner',
       check: async () => [...missing, ...own.map(({ name, targets }) => `= ${name} with ${targets.length} targets`)].join('\n'),
+      look: 'hcloud load-balancer list',
       hint: 'correct load_balancers.http in the settings, or take a token of the project that has them'
     },
     ...own.map((balancer) => ({
       name: `is checked by ${balancer.name} as the settings say`,
       check: async () => compareBalancer(balancer, settings, hosts).join('\n'),
+      look: `hcloud load-balancer describe ${balancer.name}`,
       hint: 'change it at the load balancer, or in the settings where that is what you want'
     }))
   ]

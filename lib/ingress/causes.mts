@@ -1,7 +1,68 @@
-import { inShort, passes } from './check.mts'
+import { isAbort, messageOf } from '../base/errors.mts'
+import { getPods, statusInWords, type Pod } from '../cluster/pods.mts'
+import type { Host } from '../input/inventory.mts'
 import type { Answer } from '../reach/http.mts'
+import type { Kubectl } from '../reach/kubectl.mts'
+import { Unreachable, type Ssh } from '../reach/ssh.mts'
+import { inShort, makeCheck, passes, type Check } from './check.mts'
 
-/** What a node says of itself; see `parseNode`. */
+type Means = { ssh: Ssh; kubectl: Kubectl }
+
+/**
+ * Why a host answers the check with this, and what to do. Asks the host over ssh, the API for the host's pod, and the host
+ * once more with the PROXY protocol the other way round.
+ */
+export const causeOf = async ({ ssh, kubectl }: Means, host: Host, check: Check, answer: Answer): Promise<Cause> => {
+  const { proxyProtocol, path } = check
+  const [node, pod, otherWay] = await Promise.all([
+    askNode(ssh, host, check),
+    podOn(kubectl, host),
+    makeCheck(host.address, { ...check, proxyProtocol: !proxyProtocol })
+  ])
+  return explain({ answer, otherWay, proxyProtocol, path, node, pod })
+}
+
+/** Who has port 80, whether nginx drains, and what is answered on the node itself; nothing where ssh does not reach it. */
+export const askNode = async (ssh: Ssh, host: Host, check: Check): Promise<NodeState | undefined> => {
+  try {
+    return parseNode(await ssh.capture(host, nodeShell(host, check)))
+  } catch (error) {
+    if (error instanceof Unreachable) return undefined
+    throw error
+  }
+}
+
+const nodeShell = ({ address }: Host, { path, host, proxyProtocol }: Check): string => {
+  const proxy = proxyProtocol ? `PROXY TCP4 ${address} ${address} 1024 80\\r\\n` : ''
+  const header = host === '' ? ' HTTP/1.0\\r\\n' : ` HTTP/1.1\\r\\nHost: ${host}\\r\\nConnection: close\\r\\n`
+  return `
+ss -Hltnp 'sport = :80' | { grep -o '"[^"]*",pid=[0-9]*' || true; } | sort -u | while IFS=, read -r name pid; do
+  name=\${name//[\\" ]/}; pid=\${pid#pid=}
+  place=host
+  if grep -q kubepods /proc/$pid/cgroup; then place=pod; fi
+  echo "listener $name $pid $place $(awk '/^State:/ {print $2}' /proc/$pid/status)"
+  if [[ $place == pod && -e /proc/$pid/root/tmp/drain ]]; then echo drains; fi
+done
+ask() { timeout 3 bash -c 'exec 3<>/dev/tcp/$0/$1 || exit 1; printf "$2" >&3; head -n 1 <&3' "$@" 2>&1 | tail -n 1; }
+echo "ready $(ask 127.0.0.1 8081 'GET /nginx-ready HTTP/1.0\\r\\n\\r\\n')"
+echo "inside $(ask ${address} 80 '${proxy}GET ${path}${header}\\r\\n')"`
+}
+
+/** The ingress pod of a host: the one that stays, where another is leaving. In words why it is not known. */
+export const podOn = async (kubectl: Kubectl, { name }: Host): Promise<Pod | undefined | string> => {
+  const which = { namespace: 'nginx-ingress', label: 'app=nginx-ingress', field: `spec.nodeName=${name}` }
+  try {
+    const pods = await getPods(kubectl, which)
+    return pods.find((pod) => !isLeaving(pod)) ?? pods[0]
+  } catch (error) {
+    if (isAbort(error)) throw error
+    return messageOf(error)
+  }
+}
+
+const isLeaving = ({ metadata }: Pod): boolean => metadata.deletionTimestamp !== undefined
+
+/** What a node says of itself. See `parseNode`. */
 export type NodeState = {
   /** Who listens on port 80. */
   listeners: { name: string; pid: number; inPod: boolean; stopped: boolean }[]
@@ -13,9 +74,6 @@ export type NodeState = {
   inside: string
 }
 
-/** The ingress pod of a node. */
-export type PodState = { name: string; leaving: boolean; running: boolean; reason: string }
-
 export type Evidence = {
   answer: Answer
   /** What the check answers with the PROXY protocol the other way round. */
@@ -25,7 +83,7 @@ export type Evidence = {
   /** Nothing where the node could not be asked. */
   node: NodeState | undefined
   /** Nothing where the node has no such pod; in words why it is not known. */
-  pod: PodState | undefined | string
+  pod: Pod | undefined | string
 }
 
 const firstStatus = (line: string): string => /^HTTP\/\S+ (\d{3})/.exec(line)?.[1] ?? (line.replace(/^.*: /, '') || 'no answer')
@@ -45,45 +103,11 @@ export const parseNode = (printed: string): NodeState => {
   }
 }
 
-type RawPod = {
-  metadata: { name: string; deletionTimestamp?: string }
-  status: {
-    phase: string
-    reason?: string
-    message?: string
-    conditions?: { status: string; message?: string }[]
-    containerStatuses?: {
-      state: Record<'waiting' | 'running' | 'terminated', { reason?: string; message?: string } | undefined>
-      lastState?: { terminated?: { reason?: string; message?: string; exitCode?: number } }
-    }[]
-  }
-}
-
-/** Reads `kubectl get pods -o json` of one node: the pod that is not leaving goes first. */
-export const parsePod = (json: string): PodState | undefined => {
-  const { items } = JSON.parse(json) as { items: RawPod[] }
-  const [pod] = items.toSorted((a, b) => Number(a.metadata.deletionTimestamp !== undefined) - Number(b.metadata.deletionTimestamp !== undefined))
-  if (!pod) return undefined
-  const { phase, containerStatuses: containers = [], conditions = [] } = pod.status
-  const state = containers[0]?.state
-  const last = containers[0]?.lastState?.terminated
-  const why = [
-    state?.waiting?.reason ?? state?.terminated?.reason ?? pod.status.reason ?? phase,
-    (last && `ended with exit code ${last.exitCode}${last.message ? `: ${lastLine(last.message)}` : ''}`)
-      || state?.waiting?.message || pod.status.message || conditions.find(({ status, message }) => status === 'False' && message)?.message
-  ]
-  return {
-    name: pod.metadata.name,
-    leaving: pod.metadata.deletionTimestamp !== undefined,
-    running: state?.running !== undefined,
-    reason: why.filter(Boolean).join(': ')
-  }
-}
-
-const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
-
 /** What it means that a check failed, and what to do. */
-export const explain = (evidence: Evidence): { words: string; hint: string } => {
+export type Cause = { words: string; hint: string }
+
+/** Reads the cause out of what was found. */
+export const explain = (evidence: Evidence): Cause => {
   const { answer, otherWay, proxyProtocol, node, pod } = evidence
   const said = inShort(answer)
   if (!node) {
@@ -118,29 +142,30 @@ export const explain = (evidence: Evidence): { words: string; hint: string } => 
   return node.drains ? drains(said, pod) : answersOtherwise(evidence, node)
 }
 
-const logsOf = ({ name }: PodState): string => `kubectl -n nginx-ingress logs --previous ${name}`
+const logsOf = ({ metadata }: Pod, flags = ''): string => `kubectl -n nginx-ingress logs ${flags}${metadata.name}`
 
-const nothingListens = (said: string, pod: Evidence['pod']): { words: string; hint: string } => {
+const nothingListens = (said: string, pod: Evidence['pod']): Cause => {
   const nothing = `${said}: nothing listens on port 80`
   if (typeof pod === 'string') return { words: `${nothing}, and the API does not say what became of its pod: ${pod}`, hint: 'see docs/when-it-is-down.md' }
   if (!pod) return { words: `${nothing}: the node has no ingress pod`, hint: 'run 09_k3s_05' }
-  if (pod.leaving) return { words: `${nothing}: its pod ${pod.name} is leaving`, hint: 'wait for the one that follows' }
-  if (pod.running) return { words: `${nothing}, though its pod ${pod.name} runs`, hint: logsOf(pod).replace('--previous ', '') }
-  return { words: `${nothing}: its pod ${pod.name} does not run: ${pod.reason}`, hint: logsOf(pod) }
+  const { name } = pod.metadata
+  if (isLeaving(pod)) return { words: `${nothing}: its pod ${name} is leaving`, hint: 'wait for the one that follows' }
+  if (pod.status.containerStatuses?.[0]?.state.running) return { words: `${nothing}, though its pod ${name} runs`, hint: logsOf(pod) }
+  return { words: `${nothing}: its pod ${name} does not run: ${statusInWords(pod)}`, hint: logsOf(pod, '--previous ') }
 }
 
-const drains = (said: string, pod: Evidence['pod']): { words: string; hint: string } => {
-  if (typeof pod === 'object' && pod.leaving) {
+const drains = (said: string, pod: Evidence['pod']): Cause => {
+  if (typeof pod === 'object' && isLeaving(pod)) {
     return { words: `${said}: the node drains, for its pod is being replaced or moved`, hint: 'wait for the one that follows' }
   }
-  const name = typeof pod === 'object' ? pod.name : 'POD'
+  const name = typeof pod === 'object' ? pod.metadata.name : 'POD'
   return {
     words: `${said}: the node drains, for somebody has put /tmp/drain there`,
     hint: `kubectl -n nginx-ingress exec ${name} -- rm /tmp/drain takes it back`
   }
 }
 
-const answersOtherwise = ({ answer, path }: Evidence, { ready }: NodeState): { words: string; hint: string } => {
+const answersOtherwise = ({ answer, path }: Evidence, { ready }: NodeState): Cause => {
   const said = inShort(answer)
   if (ready !== '200') {
     const what = ready === '503' ? 'has not loaded a configuration' : 'does not answer on 8081'

@@ -1,12 +1,11 @@
 import { until } from '../base/wait.mts'
-import { checkOf, probe } from './check.mts'
-import type { Host } from '../input/inventory.mts'
-import type { Kubectl } from '../reach/kubectl.mts'
-import { readManifest } from '../cluster/objects.mts'
+import { readManifest, withObjects } from '../cluster/objects.mts'
 import { netcheck } from '../cluster/pod-network.mts'
-import { get, type Answer } from '../reach/http.mts'
+import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
-import { withObjects } from '../cluster/trial.mts'
+import { get, type Answer } from '../reach/http.mts'
+import type { Kubectl } from '../reach/kubectl.mts'
+import { checksByHand, checkOf } from './check.mts'
 
 /** The ports of the ingress controller on each node beside 80 and 443: readiness, and metrics. Nothing outside may reach them. */
 export const privatePorts = [8081, 9113]
@@ -45,15 +44,8 @@ export const manifestValues = (settings: Settings) => {
   }
 }
 
-/** The load balancers' health check of a node, as the settings describe it, once and from here. */
-export const checkHealth = ({ address }: Pick<Host, 'address'>, settings: Settings, proxyProtocol = isProxied(settings)): Promise<Answer> =>
-  probe(address, { ...checkOf(settings), proxyProtocol })
-
 /** What an answer was, in words. */
 export const inWords = ({ status, error }: Answer): string => error ?? `HTTP ${status}`
-
-/** Asks a load balancer for the health path. It speaks to clients, so it is told nothing of the PROXY protocol. */
-export const checkBalancer = (address: string, settings: Settings): Promise<Answer> => checkHealth({ address }, settings, false)
 
 /** `name` keeps apart what runs at the same time. */
 type CanaryContext = { kubectl: Kubectl; signal: AbortSignal; name: string }
@@ -63,10 +55,28 @@ type CanaryContext = { kubectl: Kubectl; signal: AbortSignal; name: string }
  * the run is interrupted. GET /name with that host is answered by the name of the node whose pod it reached.
  */
 export const withCanary = async <Result,>({ kubectl, signal, name }: CanaryContext, use: (host: string) => Promise<Result>): Promise<Result> => {
-  const host = `${name}.keybuzz.internal`
-  const { namespace, service } = netcheck
-  const manifest = await readManifest('05_ingress/canary.yaml', { NAME: name, NAMESPACE: namespace, SERVICE: service, HOST: host })
+  const { host, manifest } = await canaryOf(name)
   return withObjects({ kubectl, manifest, signal }, () => use(host))
+}
+
+const canaryOf = async (name: string): Promise<{ host: string; manifest: string }> => {
+  const { namespace, service } = netcheck
+  const host = `${name}.keybuzz.internal`
+  return { host, manifest: await readManifest('05_ingress/canary.yaml', { NAME: name, NAMESPACE: namespace, SERVICE: service, HOST: host }) }
+}
+
+/** The canary as an operator tries it by hand: through each of the nodes, and through every load balancer. */
+export const canaryByHand = async (name: string, nodes: Host[], settings: Settings): Promise<string> => {
+  const { host, manifest } = await canaryOf(name)
+  const check = { ...checkOf(settings), host, path: '/name', timeout: 5 }
+  const { http } = settings.load_balancers
+  return [
+    `kubectl apply -f - <<'END'\n${manifest.trimEnd()}\nEND`,
+    'sleep 5  # the name of a node must be the answer everywhere',
+    checksByHand(nodes.map(({ address }) => address), check),
+    ...(http.length > 0 ? [checksByHand(http, { ...check, proxyProtocol: false })] : []),
+    `kubectl -n ${netcheck.namespace} delete ingress ${name}`
+  ].join('\n')
 }
 
 type Asked = { name: string; address: string; proxyProtocol: boolean; times: number }

@@ -41,8 +41,8 @@ const checkTogether = (inventory: string, hosts: Host[], settings: Settings): Fa
 }
 
 /**
- * Reads both files that the operator writes, and judges them together. Throws one UsageError that holds the faults of
- * both. The notes are worth telling and no faults.
+ * Reads both files that the operator writes, and checks them together. Throws one UsageError with the faults of both.
+ * Notes are for the operator; they are not faults.
  */
 export const readInputs = async (files: { settings: string; inventory: string }): Promise<Inputs> => {
   let settings: Settings
@@ -50,7 +50,7 @@ export const readInputs = async (files: { settings: string; inventory: string })
     settings = await readSettings(files.settings)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    // Without settings it is not known which environment is meant: what is said of that would only confuse.
+    // Without settings the environment is unknown: messages about it would only confuse.
     const more = await faultsOf(() => readInventory(files.inventory))
     throw new UsageError([...error.faults, ...more.filter(({ what }) => what !== 'ENV')])
   }

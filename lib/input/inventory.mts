@@ -38,7 +38,7 @@ const COLUMNS = [
   'POOL', 'ROLE', 'SUBROLE', 'DOCKER_STACK', 'CORE', 'NOTES'
 ] as const
 
-/** A later form of the file has two more columns at the end, which nothing here reads. */
+/** A later form of the file has two more columns at the end. They are not read. */
 const WIDTHS = [COLUMNS.length, COLUMNS.length + 2]
 
 type Column = (typeof COLUMNS)[number]
@@ -47,7 +47,7 @@ type Complaint = Omit<Fault, 'file'>
 
 const ROLES = new Map<string, Host['role']>([['master', 'server'], ['worker', 'agent']])
 
-/** DOCKER_STACK by SUBROLE, and the pool that each one says; '' where it says none. */
+/** DOCKER_STACK by SUBROLE, and its pool; '' where it gives none. */
 const STACKS: Record<Host['role'], Record<string, string>> = {
   server: { 'k3s-control-plane': 'control-plane' },
   agent: {
@@ -65,7 +65,7 @@ const complain = (row: Row, what: Column, expected: string, remedy: string): Com
   line: row.line, what, value: row.fields[what], expected, remedy
 })
 
-/** A value that a person would read as the wanted one, though it is not: "K3S", "prod ". */
+/** A value that looks right to a person, but is not: "K3S", "prod ". */
 const isAlmost = (value: string, wanted: string) =>
   value !== wanted && value.trim().toLowerCase() === wanted.toLowerCase()
 
@@ -170,7 +170,7 @@ const checkUnique = (rows: Row[]): Complaint[] =>
     })
   })
 
-/** Two machines with one address: preparing the K3s node could reach the other one. */
+/** Two machines with one address: 01 could reach the wrong one. */
 const checkForeign = (chosen: Row[], others: Row[]): Complaint[] =>
   chosen.flatMap((row) =>
     others
@@ -207,7 +207,7 @@ const toHost = (row: Row, pools: Pools): Host => {
 const poolNotes = (hosts: Host[], pools: Pools): string[] => {
   const documented = defaultSettings().pools
   const names = new Set(hosts.map((host) => host.name))
-  // Who has other servers than the documented ones need not say so.
+  // The documented pools may name servers that this file does not have.
   const unknown = [...pools.keys()].filter((name) => !names.has(name) && pools.get(name) !== documented[name])
   const unused = hosts.filter(({ name, stack, pool }) => stack !== 'k3s-node' && (pools.get(name) ?? pool) !== pool)
   return [
@@ -233,8 +233,8 @@ const usageError = (file: string, faults: Complaint[]) =>
 
 /**
  * Reads the K3s nodes (ROLE=k3s) of one environment from servers.tsv: tab-separated, 12 or 14 columns, every
- * character literal (quotes too), empty fields kept. Rows of other roles are only counted. Notes say what is worth
- * knowing and no fault. Throws a UsageError that holds all faults of the file.
+ * character literal (quotes too), empty fields kept. Rows of other roles are only counted. Notes are for the operator;
+ * they are not faults. Throws a UsageError with all faults of the file.
  */
 export const readInventory = async (
   file: string,
@@ -252,7 +252,7 @@ export const readInventory = async (
   const others = rows.filter((row) => row.fields.ROLE !== 'k3s' && row.fields.ENV === chosenEnvironment)
   faults.push(...chosen.flatMap((row) => checkRow(row, privateCidr)), ...checkUnique(chosen))
   faults.push(...checkForeign(chosen, others))
-  // With faults in single rows the number of servers may only look wrong.
+  // After faults in single rows the number of servers may be wrong only because of them.
   if (faults.length === 0) faults.push(...checkQuorum(chosen))
   if (faults.length > 0) throw usageError(file, faults)
 

@@ -5,7 +5,7 @@ import { type Path, pathText, valueAt } from './yaml.mts'
 /** What is wrong at a path, or with its key: `expected` completes "expected ...", and the remedy is a sentence. */
 export type Problem = { path: Path; expected: string; remedy?: string | undefined; key?: boolean }
 
-/** A rule between several settings: `path` is to blame, and the rule says nothing where one of `uses` is faulty. */
+/** A rule between several settings. `path` is the one at fault. The rule is skipped where one of `uses` is faulty. */
 export type Conflict = Problem & { uses: Path[] }
 
 const PRIVATE: Path = ['network', 'private_cidr']
@@ -76,6 +76,6 @@ const electionTooShort = (settings: Settings): Conflict[] => {
   }]
 }
 
-/** What does not fit together in settings that are each valid. */
+/** Settings that are each valid, but do not fit together. */
 export const conflicts = (settings: Settings): Conflict[] =>
   [overlaps, dnsConflicts, outsidePrivate, nameserversInside, electionTooShort].flatMap((rule) => rule(settings))

@@ -8,14 +8,14 @@ import { isMissing, UsageError } from '../base/errors.mts'
 
 const known = new Set<string>()
 
-/** A value that must never be shown: it prints as [secret], and `redact` strikes it out of any text. */
+/** A value that must never be shown: it prints as [secret], and `redact` removes it from any text. */
 export class Secret {
   readonly #value: string
   constructor(value: string) {
     this.#value = value
     known.add(value)
   }
-  /** A secret that is not known here and is told by its name, as <AGENT_TOKEN>: a runbook shows that. */
+  /** A secret that is unknown here. A runbook shows its name instead, such as <AGENT_TOKEN>. */
   static named(name: string): Secret {
     const secret = new Secret(name)
     known.delete(name)
@@ -36,7 +36,7 @@ export class Secret {
   }
 }
 
-/** The text with every secret of this process struck out, in the base64 form too. Everything that is shown or logged passes here. */
+/** The text without the secrets of this process, in base64 form too. Everything that is shown or logged passes here. */
 export const redact = (text: string): string => {
   let clean = text
   for (const value of known) {
@@ -48,8 +48,8 @@ export const redact = (text: string): string => {
 const folder = home('secrets')
 
 /**
- * A secret that somebody else has made: from the file that a flag names, else the environment variable, else a masked
- * prompt. Throws UsageError, naming the variable, where there is no terminal to ask at.
+ * A secret from somebody else: from the file that a flag names, else the environment variable, else a masked prompt.
+ * Without a terminal it throws a UsageError that names the variable.
  */
 export const givenSecret = async (
   what: string,

@@ -2,6 +2,7 @@ import type { z } from 'zod'
 import { type Fault, UsageError } from '../base/errors.mts'
 import { conflicts, type Problem } from './rules.mts'
 import { defaultSettings, schema, type Settings } from './schema.mts'
+import type { Host } from './inventory.mts'
 import { closest } from '../base/words.mts'
 import { type Path, pathText, readYaml, valueAt, type Yaml } from './yaml.mts'
 
@@ -39,11 +40,11 @@ const startsWith = (path: Path, start: Path) => start.every((key, index) => path
 const firstOfEach = (problems: Problem[]) =>
   problems.filter(({ path }, index) => problems.findIndex((other) => pathText(other.path) === pathText(path)) === index)
 
-/** The data without the values that are faulty, so that the rest can be judged. */
+/** The data without the faulty values, so that the rest can be checked. */
 const without = (data: unknown, problems: Problem[]): unknown => {
   const copy: unknown = structuredClone(data)
   for (const { path } of problems) {
-    // A list is judged as a whole: without one item the others would move.
+    // A list is checked as a whole: without one item the others would move.
     const index = path.findIndex((key) => typeof key === 'number')
     const whole = index < 0 ? path : path.slice(0, index)
     const parent = valueAt(copy, whole.slice(0, -1))
@@ -79,7 +80,7 @@ const toFault = (file: string, yaml: Yaml, problem: Problem & { uses?: Path[] })
   const place = key ? yaml.keyPlace(path) : yaml.place(path)
   const line = place?.line ?? uses.map((use) => yaml.place(use)?.line).find((found) => found !== undefined)
   const written = { what: pathText(path) || 'file', ...(key || !place ? {} : { value: place.value }) }
-  // A rule between two settings may blame one that the file leaves out.
+  // The setting at fault may not be in the file.
   const left = { what: `${pathText(path)} (default)`, value: String(valueAt(defaultSettings(), path)) }
   return {
     file, ...(line === undefined ? {} : { line }), ...(place || key ? written : left),
@@ -88,8 +89,8 @@ const toFault = (file: string, yaml: Yaml, problem: Problem & { uses?: Path[] })
 }
 
 /**
- * Reads settings.yaml. Every key may be left out and has its default then; an unknown or repeated key is a fault.
- * Throws a UsageError that holds all faults of the file, each with its line.
+ * Reads settings.yaml. A key that is left out has its default. An unknown or repeated key is a fault.
+ * Throws a UsageError with all faults of the file, each with its line.
  */
 export const readSettings = async (file: string): Promise<Settings> => {
   const yaml = await readYaml(file)
@@ -101,8 +102,11 @@ export const readSettings = async (file: string): Promise<Settings> => {
   return settings
 }
 
-/** The address at which everybody but the servers themselves finds the API: the load balancer in front of them. */
+/** The API's address for everybody except the servers themselves: the load balancer in front of them. */
 export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
+
+/** A server's own API. */
+export const serverUrl = ({ address }: Pick<Host, 'address'>): string => `https://${address}:6443`
 
 /** The context of the bastion's kubeconfig that the scripts keep. */
 export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`

@@ -45,8 +45,8 @@ const decode = (file: string, bytes: Buffer, line: number, faults: Fault[]): str
 const isUtf16 = (bytes: Buffer) => /^(fffe|feff)/.test(bytes.subarray(0, 2).toString('hex'))
 
 /**
- * Reads a file that people edit on any system: a UTF-8 byte order mark and CRLF are taken off and told.
- * Throws a UsageError for what is no readable UTF-8 text.
+ * Reads a file that people edit on any system: a UTF-8 byte order mark and CRLF are removed, with a note.
+ * Throws a UsageError for a file that is not readable UTF-8 text.
  */
 export const readText = async (file: string): Promise<Text> => {
   const bytes = await read(file)

@@ -6,15 +6,15 @@ export type TableRow<Column extends string> = { line: number; fields: Record<Col
 
 export type Table<Column extends string> = {
   rows: TableRow<Column>[]
-  /** What is odd about the file and no fault. */
+  /** What is unusual about the file, but not a fault. */
   notes: string[]
-  /** Rows that have too few or too many columns, which are not among the rows. */
+  /** Rows with too few or too many columns. They are not in `rows`. */
   faults: Omit<Fault, 'file'>[]
 }
 
 type Line = { line: number; text: string; cells: string[] }
 
-/** With more columns wrong than this, the line is no header. */
+/** With more wrong columns than this the line is not a header. */
 const MOST_MISSPELT = 2
 
 const checkHeader = (header: Line, columns: readonly string[], widths: number[]): Omit<Fault, 'file'>[] => {

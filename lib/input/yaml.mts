@@ -23,7 +23,7 @@ export type Yaml = {
   place: (path: Path) => Place | undefined
   /** Where the key itself stands. */
   keyPlace: (path: Path) => Place | undefined
-  /** Keys that are there twice: the rest of the file can be judged all the same. */
+  /** Keys that are there twice. The rest of the file can still be checked. */
   faults: Fault[]
 }
 
@@ -41,7 +41,7 @@ const describe = ({ code, message }: YAMLError | YAMLWarning): Pick<Fault, 'what
   return { what: 'YAML', expected: `what YAML allows (${problem.replace(/\.$/, '')})`, remedy: 'Correct the syntax.' }
 }
 
-/** Reads one YAML document. Throws a UsageError for what is no YAML. */
+/** Reads one YAML document. Throws a UsageError where it is not YAML. */
 export const readYaml = async (file: string): Promise<Yaml> => {
   const { lines } = await readText(file)
   const text = lines.join('\n')
@@ -60,7 +60,7 @@ export const readYaml = async (file: string): Promise<Yaml> => {
     try {
       return doc.toJS()
     } catch (error) {
-      // Aliases are only followed here: to no anchor, or so many that they would fill the memory.
+      // Aliases are only resolved here: an anchor may be missing, or there are so many that they would fill the memory.
       const reason = messageOf(error)
       const line = lines.findIndex((text) => /(^|[\s[{,:-])\*\S/.test(text)) + 1
       throw new UsageError([{

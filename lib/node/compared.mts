@@ -7,7 +7,7 @@ import type { NodeStep } from '../run/step.mts'
 /** What a node said that is compared with the others'. Times are milliseconds against the bastion's clock. */
 export type Said = { machineId: string; ahead: number; error: number }
 
-/** The step that a node says its time and machine-id, which the next two steps compare. */
+/** The step that a node tells its time and machine-id. The next two steps compare them. */
 export const saysTimeAndId = (host: Host, { ssh }: Pick<Run, 'ssh'>, said: Map<string, Said>): NodeStep => {
   const ask = 'date +%s%3N; cat /etc/machine-id'
   return {
@@ -35,7 +35,7 @@ export const hasOwnMachineId = (host: Host, said: Map<string, Said>): NodeStep =
   hint: 'a cloned image: rm /etc/machine-id && systemd-machine-id-setup, then reboot'
 })
 
-/** The step that a node's clock is as near to the others' as the settings ask. */
+/** The step that a node's clock differs from the others' by no more than the settings allow. */
 export const hasTimeOfOthers = (host: Host, { prepare: { clock_skew: most } }: Settings, said: Map<string, Said>): NodeStep => ({
   name: 'has the time of the others',
   check: async () => {

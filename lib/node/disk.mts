@@ -4,7 +4,7 @@ import type { NodeStep } from '../run/step.mts'
 /** The step that a server's disk writes as fast as etcd needs it. */
 export const writesDurably = (settings: Settings): NodeStep => ({
   name: `writes durably in under ${settings.prepare.etcd_fsync_p99} ms`,
-  // Once etcd runs here, its own metrics tell; a loaded moment must not keep 02 from mending it.
+  // Once etcd runs here, its own metrics show this. A short load must not fail 01: 02 must still repair etcd.
   check: `if systemctl is-active --quiet k3s; then exit; fi
 python3 - <<'END'
 import os, tempfile, time

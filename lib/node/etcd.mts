@@ -7,7 +7,7 @@ import type { Run } from '../run/run.mts'
 import type { NodeStep } from '../run/step.mts'
 import { removeOldNetwork, removeOldNetworkByHand, sudo } from './k3s.mts'
 
-/** What a server's etcd tells of itself. Sizes are bytes, times seconds. */
+/** The state of a server's etcd. Sizes are bytes, times seconds. */
 export type EtcdState = {
   leads: boolean
   hasLeader: boolean
@@ -15,7 +15,7 @@ export type EtcdState = {
   healthy: boolean
   size: number
   quota: number
-  /** The time that 99 of 100 fsyncs of the log took at most, since etcd's start: an upper bound, a bucket's end. */
+  /** 99 of 100 fsyncs of the log took at most this long, since etcd's start. It is the upper bound of a histogram bucket. */
   fsyncP99: number
   leaderChanges: number
 }
@@ -23,11 +23,11 @@ export type EtcdState = {
 type Path = 'health' | 'metrics'
 
 /**
- * Shell that prints what a server's etcd says of itself: the answers of /health and /metrics. Plain HTTP on loopback: 2381
- * is etcd's own metrics address in K3s (pkg/etcd/etcd.go). bash asks, for a node may have no curl.
+ * Shell that prints the answers of etcd's /health and /metrics. Plain HTTP on loopback: 2381 is etcd's metrics port in K3s
+ * (pkg/etcd/etcd.go). It uses bash, because a node may have no curl.
  */
 export const etcdShell = (paths: Path[]): string => `for path in ${paths.join(' ')}; do
-  exec 3<>/dev/tcp/127.0.0.1/2381
+  exec 3<>/dev/tcp/127.0.0.1/2381 || exit 1
   printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$path" >&3
   timeout 10 cat <&3
   exec 3>&-
@@ -36,7 +36,7 @@ done`
 const wanted = '^\\{|^etcd_(server_(is_leader|has_leader|is_learner|leader_changes_seen_total|quota_backend_bytes)|mvcc_db_total_size_in_bytes|disk_wal_fsync_duration_seconds_(bucket|count))[ {]'
 
 type Asking = {
-  /** /health waits for a quorum: leave it out to learn quickly who leads. */
+  /** /health waits for a quorum: leave it out to find the leader quickly. */
   paths?: Path[]
 } & Pick<RunOptions, 'timeout' | 'signal'>
 
@@ -63,7 +63,7 @@ export const parseEtcd = (text: string): EtcdState => {
   }
 }
 
-/** Throws where etcd on one of the servers is not healthy, so that taking another one away could cost the quorum. */
+/** Throws where etcd on one of the servers is not healthy: without one more server the quorum could be lost. */
 export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> => {
   const answers = await Promise.all(servers.map((host) => readEtcd(ssh, host).catch((error: unknown) => {
     if (isAbort(error)) throw error
@@ -73,13 +73,13 @@ export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> =>
   if (sick.length > 0) throw new Error(`the quorum would be at risk: etcd on ${sick.join(', ')} is not healthy`)
 }
 
-// K3s's own retention counts scheduled snapshots only.
+// K3s's retention counts only scheduled snapshots.
 const snapshotBeforeRestart = [
   'k3s etcd-snapshot save --name before-restart',
   'k3s etcd-snapshot prune --name before-restart --snapshot-retention 5'
 ]
 
-/** What comes before a server's restart: all other voters are healthy, and there is a snapshot of now. */
+/** Before a server's restart: all other voters must be healthy, and a snapshot is taken. */
 export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
   const others = servers.filter((other) => other !== host)
   return {
@@ -92,7 +92,7 @@ ssh ${login(host)} '${snapshotBeforeRestart.map((command) => sudo(host) + comman
   }
 }
 
-/** How to see by hand that etcd is healthy on servers. */
+/** How to check by hand that etcd is healthy on these servers. */
 export const healthByHand = (servers: Host[]): string => `# Each must say "health":"true". Go on only then.
 for server in ${servers.map(login).join(' ')}; do
   printf '\\n%s:\\n' "$server"
@@ -101,7 +101,7 @@ ${etcdShell(['health'])}
 END
 done`
 
-/** The step that a server's API is ready and its etcd has a vote. */
+/** The step that a server's API is ready and its etcd is a voter. */
 export const isVoter = (host: Host): NodeStep => ({
   name: 'is ready, and a voter of etcd',
   check: `if ! why=$(k3s kubectl get --raw /readyz 2>&1); then
@@ -120,8 +120,8 @@ done`,
 })
 
 /**
- * The step that a server without data is not still a member of etcd. K3s removes the member with the Node (k3s#10462);
- * with another voter down that could cost the quorum. `member` is a server that runs, `others` all that must be healthy.
+ * The step that a server without data has no stale etcd member. K3s removes the member with the Node (k3s#10462). With
+ * another voter down that could lose the quorum. `member` is a server that runs; all `others` must be healthy.
  */
 export const hasNoStaleMember = (host: Host, { ssh }: Pick<Run, 'ssh'>, member: Host, others: Host[]): NodeStep => {
   const remove = `k3s kubectl delete node ${host.name} --timeout=60s`
@@ -149,7 +149,7 @@ export const takesSnapshots = ({ snapshots: { schedule } }: Settings): NodeStep 
   const interval = Math.round(intervalOf(schedule))
   return {
     name: 'takes snapshots of etcd',
-    // One may be due just now, and the one before is then an interval old.
+    // The next one may be due at this moment: the last one is then one interval old.
     check: `cd /var/lib/rancher/k3s/server
 newest=$({ find db/snapshots -type f -printf '%T@\\n' 2>/dev/null || true; } | sort -n | tail -n 1)
 if [[ -n $newest ]]; then

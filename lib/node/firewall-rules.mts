@@ -20,7 +20,7 @@ export type Rule = {
 /** A rule that ufw has: its command as `ufw show added` prints it, and the same without the comment. */
 export type Added = { line: string; spec: string; ours: boolean }
 
-/** What a node's firewall is like. See `parseState`. */
+/** The state of a node's firewall. See `parseState`. */
 export type State = {
   /** The NIC that holds IP_PRIVEE, or '' where none does. */
   nic: string
@@ -31,9 +31,9 @@ export type State = {
   enabled: boolean
   /** Whether systemd starts that service at boot. */
   starts: boolean
-  /** Whether a change waits for its confirmation, or else will be taken back. */
+  /** Whether a change still waits for its confirmation. Without it the node takes the change back. */
   unconfirmed: boolean
-  /** What happens to traffic that no rule speaks of: ACCEPT, DROP or REJECT. */
+  /** What happens to traffic that matches no rule: ACCEPT, DROP or REJECT. */
   defaults: { incoming: string; routed: string }
   added: Added[]
   /** Rules in ufw's own file, as it loads them. */
@@ -52,17 +52,17 @@ export type Difference = {
   deny: string[]
   enable: boolean
   start: boolean
-  /** Whether the kernel has something else than ufw's files say. */
+  /** Whether the kernel's rules differ from ufw's files. */
   reload: boolean
   words: string[]
-  /** Rules of others that stand in the way. They are never touched: the operator has to decide. */
+  /** Rules of others that conflict with ours. They are never touched: the operator decides. */
   conflicts: string[]
 }
 
-/** How our rules are recognised. Whatever lacks it belongs to somebody else. */
+/** The comment that marks our rules. A rule without it belongs to somebody else. */
 const OURS = 'keybuzz-k3s: '
 
-// Rules whose purpose ends so are for the bastion that made them; there may be another one.
+// A rule whose purpose ends like this is for the bastion that made it. There may be another bastion.
 const FROM_BASTION = ' from the bastion'
 
 /**
@@ -132,7 +132,7 @@ export const parseAdded = (text: string): Added[] =>
     return { line, spec, ours: line.slice(spec.length).startsWith(` comment '${OURS}`) }
   })
 
-/** Compares what a host needs with what its firewall is like. */
+/** Compares what a host needs with the state of its firewall. */
 export const difference = (wanted: Rule[], host: Host, state: State): Difference => {
   const { installed, enabled, starts, added, kernel, defaults } = state
   const has = new Set(added.map(({ spec }) => spec))
@@ -140,7 +140,7 @@ export const difference = (wanted: Rule[], host: Host, state: State): Difference
   const active = kernel.includes('-N ufw-user-input')
 
   const add = wanted.filter((rule) => !has.has(specOf(rule)))
-  // Another bastion's way in is not ours to close.
+  // The ssh rule of another bastion stays.
   const remove = added.filter(({ spec, line, ours }) => ours && !wantedSpecs.has(spec) && !line.endsWith(`${FROM_BASTION}'`))
   const deny = Object.entries(defaults)
     .filter(([, policy]) => installed && policy !== 'DROP' && policy !== 'REJECT')
@@ -179,7 +179,7 @@ const summary = (what: string, rules: Rule[]): string[] => {
   return [...purposes].map(([purpose, from]) => `${what}: ${purpose} from ${from.join(', ')}`)
 }
 
-// A rule deleted with iptables, a flushed chain, a policy that another program has set: ufw's files do not show it.
+// ufw's files do not show a rule deleted with iptables, a flushed chain, or a policy that another program has set.
 const drift = (wanted: Rule[], { file, kernel, kernel6 }: State): string[] => {
   const loaded = new Set(kernel.map(kernelKey))
   const lost = wanted.filter((rule) => !rule.from.includes(':') && !loaded.has(ruleKey(rule)))
@@ -228,7 +228,7 @@ const conflicts = (wanted: Rule[], host: Host, { added, nic }: State): string[] 
       const ports = opened.map(({ port, protocol }) => `${port}/${protocol}`).join(', ')
       return [`"${rule.line}" opens ${ports} beyond the private network: ${remedy}`]
     }
-    // ufw would turn a rule that differs only in its action into ours.
+    // ufw would change a rule that differs only in its action into ours.
     const allowing = rule.spec.replace(/^(ufw (?:route )?)(?:deny|reject|limit)\b/, '$1allow')
     return allowing !== rule.spec && wantedSpecs.includes(allowing)
       ? [`"${rule.line}" keeps out what the cluster needs: ${remedy}`]
@@ -253,7 +253,7 @@ const opens = (spec: string, target: { port: number; protocol: string }, nic: st
   })
 }
 
-// Anything else is the name of an application profile.
+// All else is the name of an application profile.
 const isFull = (spec: string) => / (in on|from|to) \S/.test(spec)
 
 /** Reads what `stateScript` printed. */

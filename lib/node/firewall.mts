@@ -14,11 +14,11 @@ const PATIENCE = 60
 const ATTEMPTS = 3
 
 /**
- * The step that a node's ufw has the rules of the cluster, and the kernel has what ufw says. Rules that are not ours
- * stay as they are; where one of them opens etcd or VXLAN to the public, the check fails and says which.
+ * The step that a node's ufw has the rules of the cluster, and the kernel has the rules of ufw. Rules that are not ours
+ * are left alone. If one of them opens etcd or VXLAN to the public, the check fails and says which.
  *
- * A change is confirmed over a new ssh connection. Where that does not come, because the bastion is locked out, killed
- * or disconnected, the node takes its former rules back by itself.
+ * A change is confirmed over a new ssh connection. Without the confirmation (the bastion is locked out, killed or
+ * disconnected) the node takes its former rules back by itself.
  */
 export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'hosts' | 'settings' | 'ssh'>): NodeStep => {
   const compare = async (): Promise<Difference> => {
@@ -94,9 +94,9 @@ for chain in INPUT FORWARD ufw-user-input ufw-user-forward; do iptables -w 5 -S 
 echo '# kernel6'
 ip6tables -w 5 -S INPUT 2>/dev/null || true`
 
-/** The commands of a change, in an order in which nobody is locked out on the way. */
+/** The commands of a change, in an order that locks nobody out on the way. */
 export const changeCommands = ({ add, remove, deny, enable, start, reload }: Difference): string[] => [
-  ...(enable ? ['ufw disable'] : []), // ufw refuses rules while its files say yes and the kernel says no
+  ...(enable ? ['ufw disable'] : []), // ufw refuses rules while its files say enabled and the kernel has none
   ...add.map(addCommand),
   ...remove.map(deleteCommand),
   ...deny.map((direction) => `ufw default deny ${direction}`),
@@ -106,7 +106,7 @@ export const changeCommands = ({ add, remove, deny, enable, start, reload }: Dif
   ...(enable || reload || deny.length > 0 ? [hookCommand] : [])
 ]
 
-// ufw hooks itself into the kernel's chains only when it first makes its own, so a flushed INPUT stays without them.
+// ufw adds its jumps to the kernel's chains only when it first creates its own chains. A flushed INPUT stays without them.
 const hookCommand = `for chain in INPUT FORWARD; do
   for part in before-logging before after after-logging reject track; do
     hook=("$chain" -j "ufw-$part-\${chain,,}")
@@ -114,8 +114,8 @@ const hookCommand = `for chain in INPUT FORWARD; do
   done
 done`
 
-// `mv armed` decides between the confirmation and the rollback: whoever comes second finds nothing to move.
-// Where an earlier change was never confirmed, its copy is the last state that was known to be good.
+// `mv armed` decides between the confirmation and the rollback: the second one finds nothing to move.
+// If an earlier change was never confirmed, its copy is the last good state.
 const changeScript = (commands: string[], seconds: number): string => `
 systemctl stop keybuzz-ufw-rollback.timer 2>/dev/null || true
 while systemctl is-active --quiet keybuzz-ufw-rollback.service; do sleep 0.2; done
@@ -176,7 +176,7 @@ const confirm = async (ssh: Ssh, host: Host): Promise<string | undefined> => {
   return problem
 }
 
-// The connection that made the change usually still stands, so the node need not wait for its own clock.
+// The connection that made the change usually still works, so the node need not wait for its timer.
 const takeBack = async (ssh: Ssh, host: Host): Promise<string> => {
   try {
     const result = await ssh.run(host, takeBackScript, { timeout: 30 })

@@ -1,11 +1,11 @@
 import type { Host } from '../input/inventory.mts'
 import { lastWords, type Ssh } from '../reach/ssh.mts'
 
-/** A state to put a node into. Both are shell for the node, and `mend` may be run where nothing is to be mended. */
+/** A state to put a node into. Both are shell for the node. `mend` must also work when there is nothing to repair. */
 export type HeldState = { begin: string; mend: string }
 
-// The state lasts as long as this runs. It ends when the bastion closes the connection, when that breaks, or by its time;
-// the trap mends the node in each case.
+// The state lasts as long as this shell runs: until the bastion closes the connection, the connection is lost, or the time
+// is up. In each case the trap repairs the node.
 const hold = ({ begin, mend }: HeldState, seconds: number): string => `
 mend() { :
 ${mend}
@@ -19,8 +19,8 @@ echo 'it was mended after ${seconds} s' >&2
 exit 1`
 
 /**
- * Puts a node into a state for as long as `use` takes, for `seconds` at most. The node mends itself when the bastion goes
- * away, however that comes. Returns when it is mended.
+ * Holds a node in a state while `use` runs, for at most `seconds`. The node repairs itself when the bastion is lost, for
+ * any reason. Returns when it is repaired.
  */
 export const whileHeld = async <Value,>(
   ssh: Ssh,
@@ -31,14 +31,14 @@ export const whileHeld = async <Value,>(
 ): Promise<Value> => {
   const release = new AbortController()
   const held = ssh.run(host, hold(state, seconds), { timeout: seconds + 10, signal: AbortSignal.any([signal, release.signal]) })
-  // It ends by itself only where it could not begin, or lasted too long.
+  // It ends by itself only if it could not begin, or lasted too long.
   const ended = held.then((result) => Promise.reject(new Error(lastWords(result))))
   try {
     return await Promise.race([use(), ended])
   } finally {
     release.abort()
     await ended.catch(() => {})
-    // Once more from here, also where the run was interrupted: that it is mended is then known, not hoped.
+    // Once more from here, also after an interruption: then it is certain that the node is repaired.
     await ssh.capture(host, state.mend, { signal: AbortSignal.timeout(30_000) })
   }
 }

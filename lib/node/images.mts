@@ -11,7 +11,7 @@ import { copyByHand, sudo } from './k3s.mts'
 /** An archive of images on the bastion, as `docker save` writes it, and the images in it by their full names. */
 export type Archive = Artifact & { name: string; images: string[] }
 
-/** The archives in a folder's subfolder `images`; none where it is missing. */
+/** The archives in a folder's subfolder `images`. None if it is missing. */
 export const imageArchives = async (folder: string): Promise<Archive[]> => {
   const images = join(folder, 'images')
   const names = (await readdir(images).catch(noneIfMissing)).filter((name) => name.endsWith('.tar')).toSorted()
@@ -42,7 +42,7 @@ const imagesOf = async (file: string): Promise<string[]> => {
   }])
 }
 
-// As containerd calls them: Docker leaves out its own registry.
+// The names that containerd uses: Docker leaves out its own registry.
 const fullName = (image: string): string => {
   const [first = '', ...rest] = image.split('/')
   if (rest.length === 0) return `docker.io/library/${image}`

@@ -13,7 +13,7 @@ export const unitOf = ({ role }: Pick<Host, 'role'>): string => (role === 'serve
 
 const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
 
-/** The steps that a host has the files of a K3s release, pushed from the bastion: nodes need no internet. */
+/** The steps that a host has the files of a K3s release. The bastion pushes them: nodes need no internet. */
 export const hasRelease = (
   host: Host,
   { settings, ssh }: Pick<Run, 'settings' | 'ssh'>,
@@ -24,7 +24,7 @@ export const hasRelease = (
   hasFile(host, ssh, images, { name: 'has the images for a start without internet', path: imagesFile, mode: '0644' })
 ]
 
-// Kubernetes goes up one minor at a time, and etcd's data cannot go back.
+// Kubernetes can only go up one minor version at a time, and etcd's data cannot go back.
 const mayBecome = (version: string): NodeStep => ({
   name: `may go to ${version}`,
   always: true,
@@ -43,7 +43,7 @@ type Place = { name: string; path: string; mode: string }
 
 const hasFile = (host: Host, ssh: Ssh, { file, sha256 }: Artifact, { name, path, mode }: Place): NodeStep => ({
   name,
-  // openssl comes with ca-certificates, and is four times as fast as sha256sum, which does not use the processor's own.
+  // openssl comes with ca-certificates. It uses the processor's SHA instructions: four times as fast as sha256sum.
   check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
 sum=$(openssl dgst -sha256 -r ${path}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'`,
   change: () => ssh.push(host, file, { path, mode, sha256 }),
@@ -64,7 +64,7 @@ ssh ${login(host)} rm /tmp/${basename(path)}`
 export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) => ({
   'node-name': host.name,
   'node-ip': host.address,
-  // flannel does not follow node-ip: without this it takes the default route's NIC, the public one (k3s#12056).
+  // flannel ignores node-ip: without this it uses the NIC of the default route, the public one (k3s#12056).
   'flannel-iface': nic,
   'token-file': '/etc/rancher/k3s/token',
   'resolv-conf': '/etc/rancher/k3s/resolv.conf',
@@ -77,9 +77,9 @@ export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) 
     ...k3s.kubelet_args
   ],
   'kube-proxy-arg': [
-    // NodePorts are answered before the firewall is asked: keep them off the public address.
+    // Packets for NodePorts do not reach ufw's rules: keep NodePorts off the public address.
     `nodeport-addresses=${network.private_cidr}`,
-    // 01 sets nf_conntrack_max. Without this K3s sets it anew at each start, to 32768 for each CPU.
+    // 01 sets nf_conntrack_max. Without this K3s sets it again at each start, to 32768 for each CPU.
     'conntrack-max-per-core=0'
   ]
 })
@@ -143,9 +143,8 @@ export const hasUnit = (host: Host): NodeStep =>
   fileStep(`/etc/systemd/system/${unitOf(host)}.service`, unitText(host), { name: `has the unit ${unitOf(host)}` })
 
 /**
- * The step that the file /etc/rancher/k3s/`name` ends in this token's secret. The part before it, the CA's hash, may be
- * missing: the first server starts before there is a CA. With form `secret` the hash is left out, as agent-token-file
- * wants it.
+ * The step that the file /etc/rancher/k3s/`name` ends in this token's secret. The CA's hash before it may be missing: the
+ * first server starts before there is a CA. With form `secret` the hash is left out: agent-token-file needs it so.
  */
 export const hasToken = (name: 'token' | 'agent-token', token: Secret, form: 'secure' | 'secret' = 'secure'): NodeStep => {
   const path = `/etc/rancher/k3s/${name}`
@@ -164,14 +163,14 @@ mv ${path}.new ${path}`
   }
 }
 
-/** A node that registers anew gets another pod network: a bridge that kept the old one would swallow its packets. */
+/** A node that registers again gets another pod network. Packets would be lost in a bridge with the old one. */
 export const removeOldNetwork = 'for link in cni0 flannel.1; do ip link delete "$link" 2>/dev/null || true; done'
 
 /** The same for a runbook. */
 export const removeOldNetworkByHand = (host: Host): string =>
   `ssh ${login(host)} '${sudo(host)}ip link delete cni0; ${sudo(host)}ip link delete flannel.1'     # "Cannot find device" is fine`
 
-/** The step that K3s was started, and starts at boot. Whether it is ready is another step's question. */
+/** The step that K3s was started, and starts at boot. Another step checks whether it is ready. */
 export const isStarted = (host: Host): NodeStep => {
   const unit = unitOf(host)
   return {
@@ -179,7 +178,7 @@ export const isStarted = (host: Host): NodeStep => {
     check: `[[ $(systemctl is-enabled ${unit} 2>/dev/null) == enabled ]] || echo 'does not start at boot'
 state=$(systemctl is-active ${unit} || true)
 [[ $state == active || $state == activating ]] || echo "is $state"`,
-    // --no-block: without a quorum a start waits for ever (TimeoutStartSec=0).
+    // --no-block: without a quorum a start never ends (TimeoutStartSec=0).
     change: `systemctl daemon-reload
 systemctl enable --quiet ${unit}
 systemctl start --no-block ${unit}`
@@ -187,14 +186,14 @@ systemctl start --no-block ${unit}`
 }
 
 type Gate = {
-  /** Throws where a restart would do harm. */
+  /** Throws where a restart is dangerous now. */
   pass: () => Promise<void>
   byHand: string
 }
 
 /**
- * The step that K3s runs with the files that are in place now. That a restart is due is seen on the node (files newer
- * than the process), so a run that was cut short before the restart still restarts next time.
+ * The step that K3s runs with the current files. The node itself shows that a restart is due (files newer than the
+ * process), so a run that was cut short before the restart still restarts next time.
  */
 export const runsWhatIsConfigured = (host: Host, ssh: Ssh, gate?: Gate): NodeStep => {
   const unit = unitOf(host)

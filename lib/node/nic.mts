@@ -2,8 +2,8 @@ import type { Host } from '../input/inventory.mts'
 import type { Run } from '../run/run.mts'
 
 /**
- * The NIC that holds IP_PRIVEE on each host, by the host's name; '' where none does. Its name differs between servers
- * (enp7s0, ens10, eth1), and the default route's NIC is the public one.
+ * The NIC with IP_PRIVEE of each host, by the host's name; '' where there is none. Its name differs between servers
+ * (enp7s0, ens10, eth1), and the NIC of the default route is the public one.
  */
 export const readNics = (run: Run, hosts: Host[]): Promise<Map<string, string>> =>
   run.ask(hosts, {

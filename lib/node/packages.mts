@@ -1,6 +1,6 @@
 import type { NodeStep } from '../run/step.mts'
 
-// The first command mends what an interrupted installation has left, once no other one is at work.
+// The first command repairs what an interrupted installation has left. It waits until no other apt runs.
 const installs = (packages: string): string => `export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 timeout 120 bash -c 'until dpkg --force-confold --configure -a; do sleep 2; done' >&2
 apt-get update -q >&2 || echo 'the package lists are old' >&2
@@ -21,7 +21,7 @@ done`,
   }
 }
 
-/** The step that a service keeps the clock; chrony where there is none. */
+/** The step that a service keeps the clock. Without one chrony is installed. */
 export const hasClockService: NodeStep = {
   name: 'has its clock kept by a service',
   check: `units=(systemd-timesyncd chrony chronyd ntpsec ntp)

@@ -5,11 +5,11 @@ import type { Settings } from '../input/settings.mts'
 import { login } from '../reach/ssh.mts'
 import type { Run } from '../run/run.mts'
 
-/** What a host says once it listens. */
+/** What a host reports once it listens. */
 export type Ready = {
-  /** K3s is installed there: nothing else listens on its ports, also while it is down. */
+  /** K3s is installed there. Then nothing else listens on its ports, even while K3s is down. */
   k3s: boolean
-  /** Ports on which the probe listens, such as 6443/tcp. */
+  /** Ports on which the test listener listens, such as 6443/tcp. */
   held: string[]
   /** Ports on which something listened already. */
   busy: string[]
@@ -30,7 +30,7 @@ export type Target = {
   /** Seconds to try for. */
   seconds: number
   expected: 'open' | 'closed'
-  /** A refusal is as good as an answer: the packets came through, and that K3s is down is another script's concern. */
+  /** A refusal counts as an answer: the packets arrived. That K3s is down is found by another script. */
   mayRefuse: boolean
 }
 
@@ -41,7 +41,7 @@ const VXLAN = 8472
 const ICMP_AND_IP = 28
 const VXLAN_OVERHEAD = 50
 
-/** Seconds after which a listener ends, whatever happens. Longer than ssh waits for a host that does not answer. */
+/** Seconds after which a listener ends in any case. Longer than ssh waits for a host that does not answer. */
 const LISTENER_LIFE = 45
 
 /** Ports that a host must serve to others. Source: K3s's requirements (docs.k3s.io/installation/requirements). */
@@ -50,21 +50,21 @@ export const portsOf = ({ role }: Host): number[] => (role === 'server' ? [6443,
 const ETCD = [2379, 2380]
 
 /**
- * Seconds for which a host that is through with its probes goes on listening for those that are not: a bastion with two
- * CPUs starts the probes of many hosts over seconds. Where all goes well the last goodbye ends the listening before.
+ * A host that is done goes on listening for these seconds, because other hosts may not be done: a bastion with two CPUs
+ * takes seconds to start many hosts. If all goes well the last goodbye ends the listening earlier.
  */
 const farewell = (hosts: number): number => Math.min(20, Math.max(3, hosts / 4))
 
-/** Seconds for which the listener of another run, which may have been interrupted, is let go on. */
+/** Seconds that the listener of another run may go on. That run may have been interrupted. */
 const PATIENCE = 5
 
 /**
  * What a host has to try: every port that it needs of each other host over the private network, VXLAN with datagrams
  * that fill the MTU, and the same ports on the public addresses, which must not answer.
  *
- * Where flannel runs on both, the kernel holds 8472 and answers nobody; then a ping of full size between their
- * addresses in the pod network, which travels through 8472, is the proof. Where it runs only on the other, there is
- * no proof before K3s has started here too.
+ * If flannel runs on both, the kernel holds 8472 and answers nobody. Then the proof is a ping of full size between their
+ * addresses in the pod network: it goes through 8472. If it runs only on the other host, there is no proof until K3s has
+ * started here too.
  */
 export const targetsOf = (host: Host, ready: Map<Host, Ready>, { mtu }: Settings['network']): Target[] => {
   const own = ready.get(host)
@@ -90,8 +90,8 @@ export const targetsOf = (host: Host, ready: Map<Host, Ready>, { mtu }: Settings
 }
 
 /**
- * What a host's probes say in words, with the name of the host that must mend it: an open public port is the fault of
- * the host that has it.
+ * The results of a host in words, each with the name of the host at fault: an open public port is the fault of the host
+ * that has it.
  */
 export const faultsOf = (host: Host, probed: Probed[], { mtu }: Settings['network']): [name: string, fault: string][] =>
   probed.flatMap(({ host: other, address, port, protocol, seconds, expected, mayRefuse, result }): [string, string][] => {
@@ -111,9 +111,9 @@ export const faultsOf = (host: Host, probed: Probed[], { mtu }: Settings['networ
   })
 
 /**
- * Tries every port that the cluster needs, from every host to every other, all at once, and that the public addresses
- * stay closed. Ports on which nothing listens yet are listened on meanwhile, on all addresses, so that a closed public
- * port is the firewall's doing. Returns what is wrong in words, by the host's name; a host without faults has none.
+ * Tries every port that the cluster needs, from every host to every other, all at once. Also checks that the public
+ * addresses are closed. Where nothing listens yet a test listener does, on all addresses: then only the firewall can have
+ * closed a public port. Returns in words what is wrong, by the host's name. A host without faults is left out.
  */
 export const portMatrix = async (hosts: Host[], { settings, ssh }: Pick<Run, 'settings' | 'ssh'>): Promise<Map<string, string[]>> => {
   const source = await readFile(new URL('./ports.py', import.meta.url), 'utf8')
@@ -155,7 +155,7 @@ export const portMatrix = async (hosts: Host[], { settings, ssh }: Pick<Run, 'se
 export const portsCommand = (source: string, command: string, words: object): string =>
   `python3 - ${command} '${JSON.stringify(words).replaceAll("'", '\\u0027')}' <<'PORTS'\n${source}\nPORTS`
 
-/** How to try by hand, from a host, what the matrix tries over TCP. Where K3s does not run yet nothing listens: "refused" is well. */
+/** How to try by hand, from a host, what the matrix tries over TCP. Without K3s nothing listens: "refused" is good then. */
 export const reachByHand = (host: Host, hosts: Host[]): string => {
   const targets = hosts.filter((other) => other !== host).flatMap((other) =>
     portsOf(other).filter((port) => host.role === 'server' || !ETCD.includes(port)).map((port) => `${other.address}/${port}`))

@@ -1,8 +1,8 @@
 """Listens on the ports of a node and tries those of the others. Sent to `python3 -` on stdin, never installed.
 
-listen JSON   {tcp: [port], udp: [port], peers: [name], seconds, channel, patience}: holds every port on which nothing
-              listens yet, in the background, and prints which. Ends once every peer has said goodbye, is told to, or is
-              late. A listener of another run has `patience` seconds to end first.
+listen JSON   {tcp: [port], udp: [port], peers: [name], seconds, channel, patience}: listens in the background on every
+              port that is free, and prints which. Ends when every peer has said goodbye, when it is told to, or after
+              `seconds`. A listener of another run has `patience` seconds to end first.
 probe JSON    {name, targets: [{address, port, protocol, size, seconds}], channel, farewell}: tries all targets at
               once, prints a JSON line for each in their order, says goodbye, and waits until this node's own listener
               has ended; after `farewell` seconds it tells it to.
@@ -17,7 +17,7 @@ import sys
 import time
 
 GREETING = b'keybuzz\n'
-IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: set "don't fragment", whatever is known of the path
+IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: set "don't fragment", and ignore the known path MTU
 
 
 def channel_of(arguments):

@@ -10,14 +10,14 @@ export type Tokens = { server: Secret; agent: Secret }
 
 const folder = '/var/lib/rancher/k3s/server'
 
-// They end up in a shell script, and K3s splits them at colons.
+// They stand in shell scripts, and K3s splits them at colons.
 const form = /^(K10[0-9a-f]{64}::[\w-]+:)?[\w.+/=-]+$/
 
 /**
- * The tokens of the cluster. A server that runs knows them, in the secure form that pins its CA; else they are given by
- * the operator, or kept by the bastion. They are made once, where nobody has them, and in an apply only (a plan makes
- * some up, and forgets them). Throws UsageError where a given token is not the cluster's, or where the cluster exists but
- * its token cannot be had: another one would not open it (k3s#3888).
+ * The tokens of the cluster. A server that runs has them, in the secure form that pins its CA. Else they come from the
+ * operator or from the bastion's files. If nobody has them an apply makes them, once (a plan uses random ones and forgets
+ * them). Throws UsageError where a given token is not the cluster's. Also where the cluster exists but its token cannot be
+ * found: K3s cannot decrypt its data with another one (k3s#3888).
  */
 export const clusterTokens = async (run: Run, { from, file }: { from: Host | undefined; file: string | undefined }): Promise<Tokens> => {
   if (run.mode === 'runbook') return namedTokens(run)
@@ -45,7 +45,7 @@ export const runningTokens = async (ssh: Ssh, servers: Host[]): Promise<Tokens |
       const tokens = await readTokens(ssh, server)
       if (tokens) return tokens
     } catch (error) {
-      if (isAbort(error)) throw error // a server that is down is passed over
+      if (isAbort(error)) throw error // a server that is down is skipped
     }
   }
   return undefined
@@ -61,7 +61,7 @@ const readTokens = async (ssh: Ssh, server: Host): Promise<Tokens | undefined> =
 // Each cluster has its own: without its server token a snapshot cannot be restored.
 const fileOf = ({ environment }: Settings, which: keyof Tokens): string => `${environment}-k3s-${which}-token`
 
-/** The tokens as a runbook names them, and where they are found. */
+/** The tokens as placeholders for a runbook. It says where to find them. */
 export const namedTokens = ({ settings, note }: Run): Tokens => {
   note(`\`<SERVER_TOKEN>\` and \`<AGENT_TOKEN>\` stand for the cluster's tokens: the files \`${fileOf(settings, 'server')}\` and
 \`${fileOf(settings, 'agent')}\` in ~/.keybuzz/secrets of the bastion, or \`token\` and \`agent-token\` in
@@ -76,7 +76,7 @@ const keptTokens = async (settings: Settings): Promise<Tokens | undefined> => {
   return server && agent ? { server: tokenOf(server.reveal()), agent: tokenOf(agent.reveal()) } : undefined
 }
 
-// In a plan of bare nodes the first server is no cluster yet, and nothing is to be asked.
+// A plan of bare nodes asks for no token: there is no cluster yet.
 const givenToken = async ({ mode, settings }: Run, file: string | undefined, lost: boolean): Promise<Secret | undefined> => {
   const given = file !== undefined || process.env['K3S_TOKEN'] !== undefined
   const wanted = lost && mode === 'apply' && (await keptTokens(settings)) === undefined

@@ -1,18 +1,18 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 export type DownloadOptions = {
-  /** What the file must have; anything else is thrown away. */
+  /** The sum that the file must have. A file with another one is deleted. */
   sha256?: string
   signal?: AbortSignal | undefined
   /** Seconds without a single byte after which it is given up (default 60). */
   patience?: number
-  /** Told how far it is, at each tenth. `total` is undefined where the server does not say. */
+  /** Called at each tenth. `total` is undefined where the server does not say it. */
   progress?: (bytes: number, total: number | undefined) => void
 }
 
-/** The server answered, with something else than the file. */
+/** The server answered with something other than the file. */
 export class HttpError extends Error {
   readonly status: number
 
@@ -37,21 +37,19 @@ const isRunning = (pid: number): boolean => {
   }
 }
 
-let parts = 0
+/** The name of the file while it is written. Nobody else uses it: `.PID.RANDOM.part`. */
+export const partOf = (file: string): string => `${file}.${process.pid}.${randomBytes(4).toString('hex')}.part`
 
-/** The name of the file while it is written, which no one else uses: `.PID.N.part`. */
-export const partOf = (file: string): string => `${file}.${process.pid}.${++parts}.part`
-
-/** Deletes what downloads that were killed have left in the folder. */
+/** Deletes what killed downloads have left in the folder. */
 export const sweep = async (folder: string): Promise<void> => {
   for (const name of await readdir(folder)) {
-    const pid = /\.(\d+)\.\d+\.part$/.exec(name)?.[1]
+    const pid = /\.(\d+)\.\w+\.part$/.exec(name)?.[1]
     if (pid !== undefined && !isRunning(Number(pid))) await rm(join(folder, name), { force: true })
   }
 }
 
 const request = async (url: string, signal: AbortSignal) => {
-  // Unencoded, or the checksum would be of something else.
+  // Without compression: the checksum is of the plain file.
   const response = await fetch(url, { signal, headers: { 'accept-encoding': 'identity' } })
   if (!response.ok || !response.body) throw new HttpError(url, response.status, response.statusText)
   if (url.startsWith('https:') && !response.url.startsWith('https:')) {
@@ -62,8 +60,8 @@ const request = async (url: string, signal: AbortSignal) => {
 }
 
 /**
- * Downloads the file and returns its SHA-256 in hex. It appears under its name only when it is whole: until then it
- * is beside it as `partOf` says, and an interrupted download starts over.
+ * Downloads the file and returns its SHA-256 in hex. It gets its name only when it is complete. Until then it has the
+ * name that `partOf` gives, and an interrupted download starts again.
  */
 export const download = async (
   url: string,

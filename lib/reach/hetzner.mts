@@ -2,49 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { duration } from '../base/words.mts'
 import type { Secret } from '../input/secrets.mts'
-
-/** What a load balancer does with one of its ports, and how it checks its targets for that. */
-export type Service = {
-  protocol: string
-  listenPort: number
-  destinationPort: number
-  proxyProtocol: boolean
-  check: {
-    protocol: string
-    port: number
-    /** Seconds. */
-    interval: number
-    timeout: number
-    /** Results in a row that turn a target. */
-    retries: number
-    /** Of a check in HTTP. No domain: no Host header is sent; a response: what must be in the body. */
-    http?: { domain: string; path: string; response: string; statusCodes: string[]; tls: boolean }
-  }
-}
-
-/** A machine that a load balancer sends traffic to. */
-export type Target = {
-  /** The address that the traffic goes to, or '' where the project has no such server. */
-  address: string
-  /** The name of the server at Hetzner, or what stands for it. */
-  name: string
-  usePrivate: boolean
-  /** The label selector that chose it, or '' where it was named itself. */
-  selector: string
-  /** "healthy", "unhealthy" or "unknown", for each port that the load balancer listens on. */
-  health: { port: number; status: string }[]
-}
-
-export type LoadBalancer = {
-  id: number
-  name: string
-  /** In its networks first, the public ones then. */
-  addresses: string[]
-  services: Service[]
-  targets: Target[]
-  /** Label selectors that choose no server. */
-  emptySelectors: string[]
-}
+import {
+  actionSchema, balancerSchema, balancersOf, errorSchema, pageSchema, serverSchema, type LoadBalancer, type RawServer
+} from './hetzner-schema.mts'
 
 /** A server of the project, by the addresses that it has in its networks. */
 export type Server = { id: number; name: string; status: string; addresses: string[] }
@@ -68,11 +28,11 @@ export type HetznerOptions = {
   /** Milliseconds before the first retry (default 500); each further one waits twice as long. */
   backoff?: number
   signal?: AbortSignal
-  /** Told what is waited for. */
+  /** Called with what it waits for. */
   say?: (line: string) => void
 }
 
-/** Hetzner answered, and not with what was asked for. The message says what to do. */
+/** Hetzner's answer is an error or unusable. The message says what to do. */
 export class HetznerError extends Error {
   override name = 'HetznerError'
   readonly status: number
@@ -81,69 +41,6 @@ export class HetznerError extends Error {
     this.status = status
   }
 }
-
-const network = z.object({ network: z.number(), ip: z.string() })
-const healthStatus = z.array(z.object({ listen_port: z.number(), status: z.string() })).nullish()
-const machine = z.object({
-  type: z.string(),
-  server: z.object({ id: z.number() }).nullish(),
-  ip: z.object({ ip: z.string() }).nullish(),
-  use_private_ip: z.boolean().nullish(),
-  health_status: healthStatus
-})
-
-const balancerSchema = z.object({
-  id: z.number(),
-  name: z.string(),
-  public_net: z.object({ ipv4: z.object({ ip: z.string().nullish() }).nullish() }).nullish(),
-  private_net: z.array(network).nullish(),
-  services: z.array(z.object({
-    protocol: z.string(),
-    listen_port: z.number(),
-    destination_port: z.number(),
-    proxyprotocol: z.boolean(),
-    health_check: z.object({
-      protocol: z.string(),
-      port: z.number(),
-      interval: z.number(),
-      timeout: z.number(),
-      retries: z.number(),
-      http: z.object({
-        domain: z.string().nullish(),
-        path: z.string(),
-        response: z.string().nullish(),
-        status_codes: z.array(z.coerce.string()).nullish(),
-        tls: z.boolean().nullish()
-      }).nullish()
-    })
-  })),
-  targets: z.array(machine.extend({
-    label_selector: z.object({ selector: z.string() }).nullish(),
-    targets: z.array(machine).nullish()
-  }))
-})
-
-const serverSchema = z.object({
-  id: z.number(),
-  name: z.string(),
-  status: z.string(),
-  public_net: z.object({ ipv4: z.object({ ip: z.string() }).nullish() }).nullish(),
-  private_net: z.array(network)
-})
-
-const actionSchema = z.object({
-  action: z.object({
-    id: z.number(),
-    status: z.enum(['running', 'success', 'error']),
-    error: z.object({ code: z.string(), message: z.string() }).nullish()
-  })
-})
-
-const pageSchema = z.object({ meta: z.object({ pagination: z.object({ next_page: z.number().nullable() }) }) })
-const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) })
-
-type RawBalancer = z.infer<typeof balancerSchema>
-type RawServer = z.infer<typeof serverSchema>
 
 const read = <Value,>(schema: z.ZodType<Value>, value: unknown, path: string): Value => {
   const { success, data, error } = schema.safeParse(value)
@@ -167,7 +64,7 @@ export const createHetzner = (token: Secret, options: HetznerOptions = {}): Hetz
       signal: AbortSignal.any([AbortSignal.timeout(15_000), ...(signal ? [signal] : [])])
     })
 
-  // Everything that is asked for here may be asked for twice: the power actions too.
+  // All requests here can be repeated, the power actions too.
   const ask = async (method: 'GET' | 'POST', path: string): Promise<unknown> => {
     const end = Date.now() + deadline * 1000
     for (let pause = backoff; ; pause = Math.min(pause * 2, 10_000)) {
@@ -226,8 +123,7 @@ export const createHetzner = (token: Secret, options: HetznerOptions = {}): Hetz
   return {
     loadBalancers: async () => {
       const [balancers, servers] = await Promise.all([list('load_balancers', balancerSchema), listServers()])
-      const byId = new Map(servers.map((server) => [server.id, server]))
-      return balancers.map((balancer) => balancerOf(balancer, byId))
+      return balancersOf(balancers, servers)
     },
     serverAt: async (address) => {
       const servers = (await listServers()).filter(({ private_net: nets }) => nets.some(({ ip }) => ip === address))
@@ -253,10 +149,10 @@ const parse = (body: string, path: string): unknown => {
   }
 }
 
-// 409 and 423: another action is at work on the server.
+// 409 and 423: another action runs on the server.
 const isPassing = (status: number): boolean => [409, 423, 429].includes(status) || status >= 500
 
-// Retry-After has seconds; RateLimit-Reset the time, in seconds since 1970, at which the whole allowance is back.
+// Retry-After is in seconds. RateLimit-Reset is the time of the full reset, in seconds since 1970.
 const askedToWait = (headers: Headers): number => {
   const seconds = Number(headers.get('retry-after') ?? Number.NaN)
   if (seconds >= 0) return seconds * 1000
@@ -290,58 +186,4 @@ const reasonOf = (error: unknown): string => {
   if (error.name === 'TimeoutError') return 'no answer within 15 s'
   const { cause } = error
   return cause instanceof Error ? (cause.message || ('code' in cause ? String(cause.code) : cause.name)) : error.message
-}
-
-const balancerOf = (raw: RawBalancer, servers: Map<number, RawServer>): LoadBalancer => {
-  const networks = raw.private_net ?? []
-  const targetOf = (one: z.infer<typeof machine>, selector: string): Target => ({
-    ...placeOf(one, networks, servers),
-    usePrivate: one.use_private_ip ?? false,
-    selector,
-    health: (one.health_status ?? []).map(({ listen_port: port, status }) => ({ port, status }))
-  })
-  return {
-    id: raw.id,
-    name: raw.name,
-    addresses: [...networks.map(({ ip }) => ip), raw.public_net?.ipv4?.ip ?? ''].filter(Boolean),
-    services: raw.services.map(({ health_check: { http, ...check }, ...service }) => ({
-      protocol: service.protocol,
-      listenPort: service.listen_port,
-      destinationPort: service.destination_port,
-      proxyProtocol: service.proxyprotocol,
-      check: {
-        ...check,
-        ...(http
-          ? {
-            http: {
-              ...{ domain: http.domain ?? '', path: http.path, response: http.response ?? '' },
-              ...{ statusCodes: http.status_codes ?? [], tls: http.tls ?? false }
-            }
-          }
-          : {})
-      }
-    })),
-    targets: raw.targets.flatMap((one) =>
-      one.type === 'label_selector'
-        ? (one.targets ?? []).map((chosen) => targetOf(chosen, one.label_selector?.selector ?? ''))
-        : [targetOf(one, '')]
-    ),
-    emptySelectors: raw.targets
-      .filter(({ type, targets }) => type === 'label_selector' && !targets?.length)
-      .map((one) => one.label_selector?.selector ?? '')
-  }
-}
-
-// A private target is reached in the network that it shares with the load balancer.
-const placeOf = (
-  { server, ip, use_private_ip: isPrivate }: z.infer<typeof machine>,
-  networks: { network: number }[],
-  servers: Map<number, RawServer>
-): Pick<Target, 'address' | 'name'> => {
-  if (ip) return { address: ip.ip, name: ip.ip }
-  const known = server ? servers.get(server.id) : undefined
-  if (!known) return { address: '', name: server ? `server ${server.id}` : 'a target of a kind unknown here' }
-  const shared = known.private_net.find(({ network: id }) => networks.some((one) => one.network === id))
-  const address = isPrivate ? shared?.ip : known.public_net?.ipv4?.ip
-  return { address: address ?? '', name: known.name }
 }

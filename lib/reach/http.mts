@@ -1,14 +1,14 @@
 import { connect } from 'node:net'
 
-/** What came of a request: a status and a body, or an error in words. */
+/** The result of a request: a status and a body, or an error in words. */
 export type Answer = { milliseconds: number; status?: number; body?: string; error?: string }
 
-export type ProbeOptions = {
+export type GetOptions = {
   /** Default 80. */
   port?: number
   /** Default /. */
   path?: string
-  /** The Host header. Without it none is sent, in HTTP/1.0, as a load balancer does that has no domain configured. */
+  /** The Host header. Without it none is sent, in HTTP/1.0: as a load balancer without a configured domain does. */
   host?: string
   /** Sends a line of PROXY protocol version 1 first. */
   proxyProtocol?: boolean
@@ -18,11 +18,11 @@ export type ProbeOptions = {
   signal?: AbortSignal
 }
 
-// A health check's answer is a few bytes; what answers without end is not what was asked for.
+// The answer of a health check is a few bytes. An endless answer is an error.
 const mostBytes = 1024 * 1024
 
 /** One HTTP GET over a new connection; never throws. */
-export const get = (address: string, options: ProbeOptions = {}): Promise<Answer> => {
+export const get = (address: string, options: GetOptions = {}): Promise<Answer> => {
   const { port = 80, path = '/', host, proxyProtocol = false, timeout = 5000, signal } = options
   const started = performance.now()
   return new Promise((resolve) => {
@@ -61,13 +61,24 @@ export const get = (address: string, options: ProbeOptions = {}): Promise<Answer
       else read(false)
     })
     socket.on('end', () => read(true))
-    // A server that refuses the request may answer and reset at once: then the answer counts.
+    // A server that refuses a request may send an answer and then a reset: then the answer counts.
     socket.on('error', (error: NodeJS.ErrnoException) => {
       const outcome = readResponse(received, true)
       settle(outcome && outcome.status !== undefined ? outcome : { error: inWords(error, connected) })
     })
   })
 }
+
+/** True where something accepts a TCP connection on the port within a second. */
+export const isOpen = (address: string, port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ host: address, port, timeout: 1000 })
+    const settle = (open: boolean) => (): void => {
+      socket.destroy()
+      resolve(open)
+    }
+    socket.on('connect', settle(true)).on('timeout', settle(false)).on('error', settle(false))
+  })
 
 const inWords = ({ code, message }: NodeJS.ErrnoException, connected: boolean): string => {
   if (code === 'ECONNREFUSED') return 'connection refused'
@@ -76,7 +87,7 @@ const inWords = ({ code, message }: NodeJS.ErrnoException, connected: boolean): 
   return message
 }
 
-// The response in what has been received so far; nothing where more is to come.
+// The response, from what was received so far. Nothing while it is not complete.
 const readResponse = (received: Buffer, ended: boolean): Omit<Answer, 'milliseconds'> | undefined => {
   if (received.length === 0) return ended ? { error: 'connection closed without an answer' } : undefined
   const start = received.subarray(0, 5).toString('latin1')
@@ -94,7 +105,7 @@ const readResponse = (received: Buffer, ended: boolean): Omit<Answer, 'milliseco
 const firstLine = (received: Buffer): string =>
   (received.subarray(0, 60).toString('latin1').split(/\r?\n/)[0] ?? '').trimEnd()
 
-// The whole body, or nothing while a part of it is missing. Without a length it ends with the connection.
+// The whole body, or nothing while a part is missing. Without a length it ends with the connection.
 const readBody = (rest: Buffer, headers: string[], ended: boolean): Buffer | undefined => {
   const header = (name: string): string | undefined =>
     headers.find((line) => line.toLowerCase().startsWith(`${name}:`))?.slice(name.length + 1).trim().toLowerCase()
@@ -112,7 +123,7 @@ const joinChunks = (rest: Buffer): Buffer | undefined => {
     const size = Number.parseInt(rest.subarray(at, end).toString('latin1'), 16)
     if (size === 0) return Buffer.concat(chunks)
     const next = end + 2 + size
-    // A chunk that is no number makes `next` NaN, which is never reached either.
+    // A chunk size that is not a number makes `next` NaN: it is never reached.
     if (!(rest.length >= next + 2)) return undefined
     chunks.push(rest.subarray(end + 2, next))
     at = next + 2

@@ -1,5 +1,7 @@
 import { $, quote } from 'zx'
+import { isAbort } from '../base/errors.mts'
 import { kubeconfig } from '../base/home.mts'
+import { remembered } from '../base/wait.mts'
 
 type Value = string | number | string[]
 type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<string>
@@ -7,24 +9,26 @@ type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<str
 export type KubectlOptions = {
   /** What goes to its stdin. */
   input?: string
-  /** Seconds that the command may take in all (default 60). A single request may take 20. */
+  /** Seconds that the command may take in all (default 60). */
   timeout?: number
   /** Ends it (default: the run's own signal). */
   signal?: AbortSignal
-  /** An API server by itself, instead of the load balancer in front of them. */
+  /** Where the API is asked (a URL), and nowhere else. Default: through its load balancer, else at a server that is ready. */
   server?: string
+  /** Seconds that a single request may take (default 20). */
+  request?: number
 }
 
 /**
- * kubectl against the cluster, as a tagged template in the manner of zx: what stands there is the command that an
- * operator types: values are quoted, and it may go over several lines. Returns stdout, throws a KubectlError with kubectl's own words.
+ * kubectl against the cluster, as a tagged template as in zx. The text is the command that an operator types. Values are
+ * quoted. It may have several lines. Returns stdout, throws a KubectlError with kubectl's own message.
  *
  *     await kubectl`-n kube-system get pods -l ${label}`
  *     await kubectl({ input: manifest })`apply --server-side -f -`
  */
 export type Kubectl = Command & ((options: KubectlOptions) => Command)
 
-/** Makes a Kubectl of a function that runs one command, the text behind `kubectl`. */
+/** Makes a Kubectl from a function that runs one command: the text after `kubectl`. */
 export const kubectlOf = (run: (command: string, options: KubectlOptions) => Promise<string>): Kubectl => {
   const withOptions = (options: KubectlOptions): Command => (pieces, ...values) => {
     const words = values.map((value) => (Array.isArray(value) ? value : [String(value)]).map(quote).join(' '))
@@ -37,58 +41,85 @@ export const kubectlOf = (run: (command: string, options: KubectlOptions) => Pro
 }
 
 type Means = {
-  /** The k3s binary, which is asked for with the first command. */
+  /** Gets the k3s binary. It is not called before the first command. */
   k3s: () => Promise<string>
   context: string
+  /** The URLs of the servers' own APIs. */
+  servers: string[]
   /** Ends every command that has no signal of its own. */
   signal: AbortSignal
+  /** Told when a server is asked instead of the load balancer. */
+  say: (line: string) => void
 }
 
+/** Milliseconds for which nobody is asked again after no server was ready: dozens of checks would each wait in vain. */
+const pause = 10_000
+
 /**
- * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. Once the API was away the next commands only
- * ask first whether it is ready, for 2 seconds: dozens of checks would each wait in vain.
+ * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. Where the API does not answer through its load
+ * balancer, which may go on sending to a dead server, a server that is ready is asked from then on.
  */
-export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl => {
-  // True once the API was away, until it answers again.
-  let away = false
-  const run = async (command: string, options: KubectlOptions, seconds: number): Promise<string> => {
-    const { input = '', timeout = 60, signal = whole, server } = options
+export const createKubectl = ({ k3s, context, servers, signal: whole, say }: Means): Kubectl => {
+  const run = async (command: string, options: KubectlOptions): Promise<string> => {
+    const { input = '', timeout = 60, request = 20, signal = whole, server } = options
     signal.throwIfAborted()
     const flags = [
-      '--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${seconds}s`,
+      '--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${request}s`,
       ...(server === undefined ? [] : ['--server', server])
     ]
     const head = [await k3s(), 'kubectl', ...flags].map(quote).join(' ')
     const text = [`${head} ${command}`]
-    const kubectl = $({ input, signal, timeout: `${timeout}s`, quiet: true, nothrow: true })
+    // zx's own timeout calls ps in a way that Node warns of, and knows whole seconds only.
+    const late = AbortSignal.timeout(Math.ceil(timeout * 1000))
+    const kubectl = $({ input, signal: AbortSignal.any([signal, late]), quiet: true, nothrow: true })
     const result = await kubectl(Object.assign(text, { raw: text }))
     signal.throwIfAborted()
     if (result.exitCode === 0) return result.stdout
-    if (result.signal === 'SIGTERM') throw new KubectlError(`kubectl ${command}: timed out after ${timeout} s`, result)
+    if (late.aborted) throw new KubectlError(`kubectl ${command}: timed out after ${timeout} s`, result)
     const words = result.stderr.trim() || `kubectl ${command}: exit ${result.exitCode}`
-    if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${seconds} s`, result)
+    if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${request} s`, result)
     if (nobody.test(words)) throw new ApiAway(`the API does not answer: ${words}`, result)
     const failing = words.match(notReady)
     throw failing ? new ApiAway(`the API is not ready: ${failing.join(', ')}`, result) : new KubectlError(words, result)
   }
+
+  const isReady = (server: string, signal: AbortSignal): Promise<boolean> =>
+    run('get --raw /readyz', { server, request: 3, timeout: 5, signal }).then(() => true, (error: unknown) => {
+      if (isAbort(error)) throw error
+      return false
+    })
+  const search = async (signal: AbortSignal): Promise<string | undefined> => {
+    const ready = await Promise.all(servers.map((server) => isReady(server, signal)))
+    return servers.find((_, index) => ready[index])
+  }
+  const found = remembered(() => search(whole)) // many commands fail at once, and search once
+  let instead: string | undefined
+  let away: { until: number; error: ApiAway } | undefined
+
   return kubectlOf(async (command, options) => {
-    if (options.server !== undefined) return run(command, options, 20) // not the way that the others take
+    if (options.server !== undefined) return run(command, options)
+    if (away && Date.now() < away.until) throw away.error
     try {
-      const { signal } = options
-      if (away) await run('get --raw /readyz', signal ? { signal } : {}, 2)
-      away = false
-      return await run(command, options, 20)
+      return await run(command, instead === undefined ? options : { ...options, server: instead })
     } catch (error) {
-      away = error instanceof ApiAway
-      throw error
+      if (!(error instanceof ApiAway)) throw error
+      // After an interruption only the signal of the command itself still counts.
+      const server = await (options.signal ? search(options.signal) : found.get())
+      if (server === undefined) {
+        away = { until: Date.now() + pause, error }
+        throw error
+      }
+      if (instead !== server) say(`${error.message}. From now on ${server} is asked, which is ready.`)
+      instead = server
+      return run(command, { ...options, server })
     }
   })
 }
 
-// Where the API itself says that something timed out, that is a kubelet or a webhook, unless it is etcd.
+// "Error from server" with a timeout means that the API answers: a kubelet or a webhook timed out. Only etcd counts here.
 const tooLate = /^(?!Error from server).*(context deadline exceeded|Client\.Timeout exceeded|i\/o timeout|TLS handshake timeout)|etcdserver: request timed out/m
 const nobody = /^Unable to connect to the server|^The connection to the server .* was refused/m
-// Of what /readyz lists in one quoted line, what fails.
+// The failing checks in what /readyz lists, in one quoted line.
 const notReady = /\[-\][^\\"\n]+/g
 
 /** kubectl failed. The message is what it said. */
@@ -103,7 +134,7 @@ export class KubectlError extends Error {
   }
 }
 
-/** The API of the cluster does not answer, or is not ready: nothing can be said of what was asked for. */
+/** The API of the cluster does not answer, or is not ready. So nothing is known about the object of the command. */
 export class ApiAway extends KubectlError {
   override name = 'ApiAway'
 }

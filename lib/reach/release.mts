@@ -14,8 +14,8 @@ import type { Settings } from '../input/settings.mts'
 export type Artifact = { file: string; sha256: string }
 
 /**
- * What the nodes need of a K3s release, and the bastion too: `k3s` is executable and `k3s kubectl` is its kubectl.
- * `folder` is where they are; it may hold further images (lib/node/images.mts).
+ * The files of a K3s release for the nodes and the bastion: `k3s` is executable and `k3s kubectl` is its kubectl.
+ * `folder` is where they are. It may hold further images (lib/node/images.mts).
  */
 export type Release = { k3s: Artifact; images: Artifact; folder: string }
 
@@ -25,7 +25,7 @@ export type ArtifactOptions = {
   /** Where downloads are kept (default ~/.keybuzz/cache). */
   cache?: string
   signal?: AbortSignal | undefined
-  /** Told, line by line, what takes the time. */
+  /** Called with a line for each thing that takes long. */
   say?: (line: string) => void
 }
 
@@ -53,7 +53,7 @@ const exists = async (file: string): Promise<boolean> => {
   }
 }
 
-// What was found out about a file, as long as it is the same: hashing 300 MB in each run would take seconds.
+// What is known about a file, as long as it does not change: hashing 300 MB in each run would take seconds.
 type Memory = Record<string, { stamp: string; sha256: string; version?: string }>
 
 const recall = async (memory: string): Promise<Memory> => {
@@ -90,16 +90,16 @@ const examine = async (file: string, isBinary: boolean, memory: string) => {
   const known = (await recall(memory))[file]
   if (known?.stamp === stamp && typeof known.sha256 === 'string') return known
   const found = { stamp, sha256: await hashOf(file), ...(isBinary ? { version: await versionOf(file) } : {}) }
-  // An answer that was none may be another one next time.
+  // A binary that gave no version may give one next time.
   if (!isBinary || found.version?.startsWith('v')) await remember(memory, { [file]: found })
   return found
 }
 
-/** The SHA-256 of a file, which is read only where it is another one than before. */
+/** The SHA-256 of a file. The file is only read if it has changed. */
 export const sha256Of = async (file: string): Promise<string> =>
   (await examine(file, false, join(defaultCache, 'verified.json'))).sha256
 
-/** The release as a runbook names it: its files as they are called, and placeholders for their sums. */
+/** The release for a runbook: the names of its files, and placeholders for their sums. */
 export const releaseByName = ({ k3s }: Pick<Settings, 'k3s'>): Release => {
   const { k3s: binary, images } = namesFor('amd64')
   return {
@@ -109,7 +109,7 @@ export const releaseByName = ({ k3s }: Pick<Settings, 'k3s'>): Release => {
   }
 }
 
-/** How the files of the release are got and verified by hand, in Markdown. */
+/** How to get and verify the files of the release by hand, in Markdown. */
 export const releaseByHand = ({ k3s }: Pick<Settings, 'k3s'>): string => {
   const { k3s: binary, images, sums } = namesFor('amd64')
   return `The files of K3s ${k3s.version} are \`${binary}\`, \`${images}\` and \`${sums}\`, from ${releaseUrl(k3s)} or the
@@ -135,7 +135,7 @@ const missing = (file: string, version: string): Fault => ({
 
 type Folder = { folder: string; names: Names; version: string; memory: string }
 
-/** Everything that is wrong with the files of the folder, or the release. */
+/** All faults in the files of the folder, or the release. */
 const inspect = async ({ folder, names, version, memory }: Folder): Promise<{ release: Release; faults: Fault[] }> => {
   const faults: Fault[] = []
   const paths = { k3s: join(folder, names.k3s), images: join(folder, names.images), sums: join(folder, names.sums) }
@@ -212,10 +212,10 @@ const releaseUrl = ({ release_url, version }: Settings['k3s']): string =>
   `${release_url.replace(/\/+$/, '')}/${encodeURIComponent(version)}`
 
 /**
- * The files of the K3s release that the settings name: in the given folder, else in the cache, else downloaded into
- * it. Each is checked against the release's own SHA-256 sums, and the binary is asked for its version. What was found
- * is remembered, so that a second run reads no file again. Throws a UsageError for what is wrong with a folder or the
- * version, any other error for what went wrong on the way.
+ * The files of the K3s release that the settings name: from the given folder, else from the cache, else downloaded into
+ * it. Each is checked against the release's own SHA-256 sums, and the binary is asked for its version. The results are
+ * remembered, so that a second run reads no file again. Throws a UsageError for a fault in the folder or the version, any
+ * other error for a failed download.
  */
 export const artifacts = async (
   { k3s }: Pick<Settings, 'k3s'>,

@@ -17,7 +17,7 @@ export type RunOptions = {
   signal?: AbortSignal
 }
 
-/** The way to the nodes. One is made for a run of a script. */
+/** ssh to the nodes. One is made for each command line. */
 export type Ssh = {
   /**
    * Runs a bash script as root on a host and returns what it printed. A script that fails is a result, not an error.
@@ -27,18 +27,18 @@ export type Ssh = {
   /** Like run, but a script that fails is an Error with the last lines that it printed. Returns its stdout. */
   capture: (host: Host, script: string, options?: RunOptions) => Promise<string>
   /**
-   * Copies a file of the bastion to a path on a host as root, in place at once and only when its SHA-256 is `sha256`.
-   * Throws where it did not arrive whole; what was there before then stays.
+   * Copies a file of the bastion to a path on a host as root. It replaces the old file at once, and only if its SHA-256 is
+   * `sha256`. Throws where it did not arrive complete. The old file then stays.
    */
   push: (host: Host, file: string, to: Destination) => Promise<void>
-  /** How much went over the wire, for the summary and the benchmark. */
+  /** How many connections and commands, for the summary and the benchmark. */
   traffic: { connections: number; commands: number }
 }
 
 type Destination = { path: string; mode: string; sha256: string }
 
 export type Connection = {
-  /** Seconds that a connection may take (default 10). */
+  /** Seconds until a connection times out (default 10). */
   connectTimeout?: number
   /** Default 22, which leaves it to ~/.ssh/config. */
   port?: number
@@ -46,16 +46,16 @@ export type Connection = {
   signal?: AbortSignal
 }
 
-/** The node could not be reached, or the connection broke before the script had ended. */
+/** The node could not be reached, or the connection was lost before the script had ended. */
 export class Unreachable extends Error {
   override name = 'Unreachable'
 }
 
 const sockets = home('ssh')
 
-// The first line on stdin says how long the script may take and how many bytes it has; the script follows, and stdin
-// then stays open: when it closes (ctrl-C, kill -9, a lost connection) the node ends the script by itself.
-// The script reaches bash through a pipe, so nothing of it is ever seen in `ps`.
+// The first line on stdin says how long the script may take and how many bytes it has. The script follows, and stdin
+// stays open. When it closes (ctrl-C, kill -9, a lost connection) the node ends the script by itself.
+// The script reaches bash through a pipe, so `ps` never shows any of it.
 const receiver = `exec 3<&0
 read -r seconds size <&3
 script=$(head -c "$size" <&3)
@@ -87,11 +87,11 @@ const unreachable = (host: Host, stderr: string): Unreachable => {
   )
 }
 
-/** Makes the way to the nodes. See Ssh. */
+/** Makes the ssh to the nodes. See Ssh. */
 export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Connection = {}): Ssh => {
   const traffic = { connections: 0, commands: 0 }
 
-  // BatchMode: a host that asks for a password would hang a run at night. Everything else is the operator's ~/.ssh/config.
+  // BatchMode: a password question would block a run at night. All else comes from the operator's ~/.ssh/config.
   const sshArguments = (host: Host, fresh: boolean): string[] => {
     const path = controlPath(host)
     if (fresh || !existsSync(path)) traffic.connections++
@@ -117,7 +117,7 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Con
       maxBuffer: 64 * 1024 * 1024,
       ...(signal ? { cancelSignal: signal } : {})
     })
-    ssh.stdin.on('error', () => {}) // the node went away before it had read all: ssh's exit code says so
+    ssh.stdin.on('error', () => {}) // the node was lost before it had read all: ssh's exit code says so
     ssh.stdin.write(Buffer.concat([Buffer.from(`${timeout} ${body.length}\n`), body]))
     const result = await ssh
     signal?.throwIfAborted()

@@ -5,7 +5,7 @@ import { misuse } from './flags.mts'
 /** True where somebody can be asked. */
 export const hasTerminal = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true
 
-/** Throws a UsageError where there is no terminal to confirm a flag at. */
+/** Throws a UsageError where there is no terminal to confirm a flag. */
 export const needTerminal = (flag: string): void => {
   if (hasTerminal()) return
   throw new UsageError([misuse(flag, 'a terminal, for it must be confirmed', 'Run it at a terminal.')])
@@ -15,7 +15,7 @@ export const needTerminal = (flag: string): void => {
 export const agreed = (question: string): Promise<boolean> =>
   confirm({ message: question, default: false }, { output: process.stderr })
 
-/** Goes on only once this word was typed: for what --yes must not answer. ctrl-C is the other answer. */
+/** Goes on only after this word was typed. For questions that --yes must not answer. ctrl-C is the other answer. */
 export const typed = async (word: string, message: string): Promise<void> => {
   await input({
     message: `${message} Type "${word}" to go on:`,

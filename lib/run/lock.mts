@@ -14,9 +14,9 @@ const folder = '/run/keybuzz-k3s.lock'
 const me = `${userInfo().username}@${hostname()}`
 
 /**
- * Takes the lock on the first server that answers, so that one run at a time changes the cluster. mkdir makes it atomic;
- * /run makes a reboot forget it. A lock of a run on this bastion that is no longer alive is taken over.
- * Returns what releases it. Throws Locked, saying who holds it, since when, and for which script.
+ * Takes the lock on the first server that answers, so that only one run at a time changes the cluster. mkdir makes it
+ * atomic, and because it is in /run a reboot removes it. The lock of a dead run on this bastion is taken over.
+ * Returns a function that releases it. Throws Locked: who holds it, since when, and for which script.
  */
 export const takeLock = async (
   { hosts, ssh }: Pick<Means, 'hosts' | 'ssh'>,
@@ -50,10 +50,11 @@ fi`
 const settle = async (ssh: Ssh, server: Host, holder: string, mine: { script: string; id: string }): Promise<() => Promise<void>> => {
   const [who, holding = '', since, script, id] = holder.split('\n')
   if (who === me && processOf(parseInt(holding)) !== holding) {
-    // Compared again on the node: two runs that find the same dead holder must not both take its place.
+    // Compared again on the node, by one run at a time: two runs that find the same dead run must not both take its lock.
     const now = await ssh.capture(server, `
-if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]] && mv ${folder} ${folder}.${mine.id}; then
-  rm -rf ${folder}.${mine.id}
+exec 9</run; flock 9
+if [[ $(sed -n 5p ${folder}/holder 2>/dev/null) == '${id}' ]]; then
+  rm -rf ${folder}
   ${takeScript({ ...mine, force: false })}
 else
   echo 'another run took over'
@@ -73,7 +74,7 @@ const release = async (ssh: Ssh, server: Host, id: string): Promise<void> => {
   })
 }
 
-// The number of a dead process may be another's by now; together with the time of its start it is unique.
+// Another process may have the number of a dead one. Together with the start time it is unique.
 const processOf = (pid: number): string => {
   try {
     return `${pid} ${readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19]}`

@@ -5,10 +5,10 @@ import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { Release } from '../reach/release.mts'
 import { Unreachable, type Ssh } from '../reach/ssh.mts'
-import { apply, plan, validate, type Outcome } from './modes.mts'
+import { afterFailure, apply, plan, validate, type Outcome } from './modes.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
-/** Where outcomes go as they come. `target` is a host's name, or "cluster". */
+/** Receives the outcomes as they come. `target` is a host's name, or "cluster". */
 export type Listener = {
   begins: (target: string, doing: string) => void
   outcome: (target: string, outcome: Outcome) => void
@@ -27,14 +27,14 @@ export type Question = {
 }
 
 /**
- * One pass of a script over the hosts. The scripts' stories are told with it. Only an apply changes something: a plan
- * says what would be changed, a validation calls it failed, a runbook prints how it is done by hand and asks nobody.
+ * One pass of a script over the hosts. Stories get it. Only an apply changes something: a plan says what would change, a
+ * validation says that it has failed, a runbook prints how it is done by hand and contacts no host.
  */
 export type Run = {
   mode: 'plan' | 'apply' | 'validate' | 'runbook'
   /** Every K3s host of the inventory, also those that --hosts leaves out. */
   hosts: Host[]
-  /** The hosts that --hosts chose, all by default. Steps are taken on these only. */
+  /** The hosts of --hosts, all by default. Only these are worked on. */
   chosen: Host[]
   servers: Host[]
   agents: Host[]
@@ -45,18 +45,18 @@ export type Run = {
   kubectl: Kubectl
   /** The files of the K3s release on the bastion, downloaded and verified when they are first asked for. */
   release: () => Promise<Release>
-  /** Tells the operator something that is not a step's. */
+  /** Tells the operator something that belongs to no step. */
   note: (line: string) => void
   /**
-   * Takes steps on hosts, as many hosts at once as ssh.parallel says. With `atOnce` an apply takes so many, and starts on
-   * no further one once one of them failed.
+   * Does steps on hosts, as many hosts at once as ssh.parallel says. With `atOnce` an apply does so many at once, and
+   * starts no other host after one of them has failed.
    */
   on: (hosts: Host[], steps: (host: Host) => NodeStep[] | Promise<NodeStep[]>, options?: { atOnce?: number }) => Promise<void>
-  /** Takes steps from the bastion that concern the cluster, not one host. */
+  /** Does steps of the cluster, from the bastion. */
   once: (steps: ClusterStep[]) => Promise<void>
-  /** Asks hosts, and returns what each printed, by its name; a host that fails is reported and left out. */
+  /** Asks hosts, and returns what each printed, by its name. A host that fails is reported and left out. */
   ask: (hosts: Host[], question: Question) => Promise<Map<string, string>>
-  /** True until something failed on the host, or in a step of the cluster. */
+  /** True as long as nothing failed on the host, or in the steps of the cluster. */
   stands: (target: Host | 'cluster') => boolean
 }
 
@@ -65,7 +65,7 @@ export type Means = Pick<Run, 'hosts' | 'chosen' | 'settings' | 'signal' | 'ssh'
 
 type RunContext = Means & {
   mode: 'plan' | 'apply' | 'validate'
-  /** The script that is run, which a validation names as the remedy. */
+  /** The script that runs. A validation names it as the remedy. */
   script: string
   listener: Listener
   /** True where an earlier script of the same plan has changes to make. */
@@ -81,29 +81,49 @@ export const withRoles = (hosts: Host[]) => ({
 export const createRun = ({ mode, script, listener, pending, ...means }: RunContext): Run => {
   const { hosts, chosen, settings, signal, ssh } = means
   const failed = new Set<string>()
+  const unreachable = new Set<string>()
+  const skipping = new Set<string>()
   const changing = new Set<string>()
+  const api = { isAway: false }
   let anyPending = pending
+  // A validation looks at everything that it can reach.
+  const out = mode === 'validate' ? unreachable : failed
+
+  const outcomeOf = (target: string) => (one: Outcome): void => {
+    if (one.result === 'failed' || one.result === 'skipped') failed.add(target)
+    if (one.result === 'pending') {
+      changing.add(target)
+      anyPending = true
+    }
+    listener.outcome(target, one)
+  }
+  const skip = (target: string, words: string): void => {
+    if (skipping.has(target)) return
+    skipping.add(target)
+    outcomeOf(target)({ step: 'what follows', result: 'skipped', words })
+    listener.ends(target)
+  }
 
   const take = async (target: string, host: Host | undefined, steps: () => Promise<Step[]>, dependent: boolean) => {
-    const outcome = (one: Outcome): void => {
-      if (one.result === 'failed') failed.add(target)
-      if (one.result === 'pending') {
-        changing.add(target)
-        anyPending = true
-      }
-      listener.outcome(target, one)
-    }
-    const taking = { host, ssh, signal, outcome, begins: (doing: string): void => listener.begins(target, doing) }
+    const outcome = outcomeOf(target)
+    const taking = { host, ssh, signal, outcome, api, begins: (doing: string): void => listener.begins(target, doing) }
     try {
       if (mode === 'plan') await plan(await steps(), taking, { dependent, isChanging: () => changing.has(target) })
       else if (mode === 'validate') await validate(await steps(), taking, script)
-      else await apply(await steps(), taking)
+      else if (await apply(await steps(), taking) > 0) skip(target, afterFailure)
     } catch (error) {
       if (isAbort(error)) throw error
+      if (error instanceof Unreachable) unreachable.add(target)
       const step = error instanceof Unreachable ? 'answers over ssh' : 'can be worked on'
       outcome({ step, result: 'failed', words: messageOf(error) })
     }
     listener.ends(target)
+  }
+
+  const left = (some: Host[]): Host[] => {
+    const wanted = some.filter((host) => chosen.includes(host))
+    for (const { name } of wanted.filter((host) => out.has(host.name))) skip(name, afterFailure)
+    return wanted.filter(({ name }) => !out.has(name))
   }
 
   return {
@@ -111,38 +131,36 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
     ...withRoles(hosts),
     mode,
     note: listener.note,
-    stands: (target) => !failed.has(target === 'cluster' ? target : target.name),
+    stands: (target) => !out.has(target === 'cluster' ? target : target.name),
     on: async (some, steps, { atOnce } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
       const dependent = anyPending
-      const left = some.filter((host) => chosen.includes(host) && !failed.has(host.name))
-      await pMap(
-        left,
-        async (host) => {
-          const broken = left.find(({ name }) => failed.has(name))
-          if (careful && broken) return listener.note(`${host.name} is not tried, because ${broken.name} failed`)
-          await take(host.name, host, async () => steps(host), dependent)
-        },
-        { concurrency: careful ? atOnce : settings.ssh.parallel }
-      )
+      const hosts = left(some)
+      await each(hosts, careful ? atOnce : settings.ssh.parallel, async (host) => {
+        const broken = hosts.find(({ name }) => failed.has(name))
+        if (careful && broken) return skip(host.name, `because ${broken.name} failed`)
+        await take(host.name, host, async () => steps(host), dependent)
+      })
     },
     once: async (steps) => {
-      if (failed.has('cluster')) return
+      if (out.has('cluster')) return skip('cluster', afterFailure)
       await take('cluster', undefined, async () => steps, anyPending)
     },
     ask: async (some, { shell }) => {
       const answers = new Map<string, string>()
-      await pMap(
-        some.filter(({ name }) => !failed.has(name)),
-        async (host) => {
-          await take(host.name, host, async () => {
-            answers.set(host.name, (await ssh.capture(host, shell(host))).trim())
-            return []
-          }, false)
-        },
-        { concurrency: settings.ssh.parallel }
-      )
+      await each(some.filter(({ name }) => !out.has(name)), settings.ssh.parallel, (host) =>
+        take(host.name, host, async () => {
+          answers.set(host.name, (await ssh.capture(host, shell(host))).trim())
+          return []
+        }, false))
       return answers
     }
   }
+}
+
+// All are waited for, also after an interruption: only then nothing is at work any more, and the lock may be given back.
+const each = async (hosts: Host[], atOnce: number, work: (host: Host) => Promise<void>): Promise<void> => {
+  const errors: unknown[] = []
+  await pMap(hosts, (host) => work(host).catch((error: unknown) => void errors.push(error)), { concurrency: atOnce })
+  if (errors.length > 0) throw errors.find(isAbort) ?? errors[0]
 }

@@ -9,13 +9,13 @@ import { withRoles, type Means, type Run } from './run.mts'
 import type { Script } from './script.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
-/** What a runbook is made from. It needs no way to the hosts: nobody is asked. */
+/** What a runbook is made from. It needs no ssh: no host is contacted. */
 type Source = Pick<Means, 'hosts' | 'chosen' | 'settings' | 'signal'>
 
 /**
- * The runbook of scripts, in Markdown: each step's check and change as shell that an operator can paste, with the values of
- * these hosts, for a night without this tool. It is made from servers.tsv and settings.yaml alone, and shows what is done
- * with bare nodes.
+ * The runbook of scripts, in Markdown: the check and change of each step as shell that an operator can paste, with the
+ * values of these hosts, for a night without this tool. It is made only from servers.tsv and settings.yaml, and shows the
+ * case of bare nodes.
  */
 export const renderRunbook = async (scripts: Script[], flags: never, source: Source): Promise<string> => {
   const chapters: string[] = []
@@ -25,9 +25,10 @@ export const renderRunbook = async (scripts: Script[], flags: never, source: Sou
 
 const paragraphs = (parts: string[]): string => `${parts.map((part) => part.trim()).filter(Boolean).join('\n\n')}\n`
 
-const intro = (scripts: Script[], { chosen, settings }: Source): string => {
+const intro = (scripts: Script[], { hosts, settings }: Source): string => {
   const [first] = scripts
-  const context = `k3s kubectl --context ${contextOf(settings)}`
+  const folder = settings.k3s.artifacts || `~/.keybuzz/cache/${settings.k3s.version}`
+  const context = `${folder}/k3s kubectl --context ${contextOf(settings)}`
   return `# Runbook: ${first && scripts.length === 1 ? `${first.id} ${first.title}` : 'all scripts'}
 
 Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
@@ -42,7 +43,7 @@ Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
 
 | Node | Role | Pool | Log in |
 |---|---|---|---|
-${chosen.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
+${hosts.map((host) => `| ${host.name} | ${host.role} | ${host.pool} | \`ssh ${login(host)}\` |`).join('\n')}`
 }
 
 const chapter = async (script: Script, flags: never, source: Source): Promise<string> => {
@@ -50,16 +51,29 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
   const told: string[] = []
   let steps = 0
   await script.story(storyTold(source, {
-    tell: (...more) => void told.push(...more.filter((text) => !told.includes(text))), // a story may ask for the same twice
-    step: (step, hosts) => void told.push(`### ${++steps}. ${step.name}`, ...stepInWords(step, hosts))
+    tell: (text) => void told.push(text),
+    tellOnce: (text) => void (told.includes(text) || told.push(text)),
+    tellSteps: (shared) => {
+      let heading: string | undefined // only neighbours share one: the order of the steps stays
+      for (const one of shared) {
+        if (one.step.name !== heading) told.push(`### ${++steps}. ${one.step.name}`)
+        heading = one.step.name
+        told.push(...stepInWords(one))
+      }
+    }
   }), flags)
   const header = Object.entries(fields).filter(([name]) => name !== 'Example').map(([name, text]) => `- ${name}: ${text}`)
   return paragraphs([`## ${script.id}  ${script.title}`, about, header.join('\n'), ...told])
 }
 
-type Teller = { tell: (...texts: string[]) => void; step: (step: Step, hosts: Host[]) => void }
+type Teller = {
+  tell: (text: string) => void
+  /** For what a story may ask for several times. */
+  tellOnce: (text: string) => void
+  tellSteps: (shared: Shared[]) => void
+}
 
-const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
+const storyTold = (source: Source, { tell, tellOnce, tellSteps }: Teller): Run => {
   const { hosts, chosen, settings } = source
   const nobody = (): never => {
     throw new Error('a story asks only in its steps and with run.ask: a runbook is made without hosts')
@@ -70,19 +84,18 @@ const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
     mode: 'runbook',
     ssh: { run: nobody, capture: nobody, push: nobody, traffic: { connections: 0, commands: 0 } },
     kubectl: kubectlOf(nobody),
-    note: tell,
+    note: tellOnce,
     stands: () => true,
     release: async () => {
-      tell(releaseByHand(settings))
+      tellOnce(releaseByHand(settings))
       return releaseByName(settings)
     },
     ask: async (some, { what, shell, bare }) => {
-      const asked = some.filter((host) => chosen.includes(host))
-      const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer stands for \`${bare}\` in what follows.`
-      for (const [text, group] of Map.groupBy(asked, shell)) {
-        tell(`${onHosts(group)} which ${what}? ${answer}\n\n${block(text)}`)
+      const answer = bare === '' ? 'On a bare node it prints nothing.' : `The answer of a node stands for \`${bare}\` in what follows for it.`
+      for (const [text, group] of Map.groupBy(some, shell)) {
+        tellOnce(`${onHosts(group)} which ${what}? ${answer}\n\n${block(inSubshell(text))}`)
       }
-      return new Map(asked.map(({ name }) => [name, bare]))
+      return new Map(some.map(({ name }) => [name, bare]))
     },
     on: async (some, stepsOf, { atOnce } = {}) => {
       const asked = some.filter((host) => chosen.includes(host))
@@ -91,39 +104,42 @@ const storyTold = (source: Source, { tell, step: tellStep }: Teller): Run => {
       if (atOnce !== undefined && asked.length > 1 && lists.some(([, steps]) => steps.length > 0)) {
         tell(`**${plural(atOnce, 'node')} at a time.** Go through all steps of a node before the next one, and stop at the first that fails.`)
       }
-      const groups = atOnce === undefined ? [lists] : lists.map((list) => [list])
-      for (const { step, hosts: same } of groups.flatMap(together)) tellStep(step, same)
+      if (atOnce === undefined) return tellSteps(together(lists))
+      for (const list of lists) tellSteps(together([list]))
     },
-    once: async (steps) => {
-      for (const step of steps) tellStep(step, [])
-    }
+    once: async (steps) => tellSteps(steps.map((step) => ({ step, hosts: [] })))
   }
 }
 
-type Shared = { step: NodeStep; hosts: Host[] }
+/** A step, and the hosts on which it is the same; none for a step of the cluster. */
+type Shared = { step: Step; hosts: Host[] }
 
 const keyOf = ({ name, check, change, look, byHand, hint }: Step): string =>
   JSON.stringify([name, look ?? check, byHand ?? change, hint])
 
-// Steps that are the same on several hosts are told once, each host's in its own order.
+// The steps of all hosts in one order, which keeps each host's own order. Steps whose names differ only by the host's name
+// or address stand together. A step that is the same on several hosts is printed once.
 const together = (lists: [Host, NodeStep[]][]): Shared[] => {
-  const left = lists.map(([host, steps]) => ({ host, steps: [...steps] }))
+  const left = lists.map(([host, steps]) => ({
+    host, steps: steps.map((step) => ({ step, name: step.name.replaceAll(host.name, 'NODE').replaceAll(host.address, 'ADDRESS') }))
+  }))
   const told: Shared[] = []
   for (;;) {
     const open = left.filter(({ steps }) => steps.length > 0)
     if (open.length === 0) return told
-    const comesLater = (key: string): boolean =>
-      open.some(({ steps }) => keyOf(steps[0]!) !== key && steps.some((step) => keyOf(step) === key))
-    const step = (open.find(({ steps }) => !comesLater(keyOf(steps[0]!))) ?? open[0]!).steps[0]!
-    const same = open.filter(({ steps }) => keyOf(steps[0]!) === keyOf(step))
-    for (const { steps } of same) steps.shift()
-    told.push({ step, hosts: same.map(({ host }) => host) })
+    const comesLater = (name: string): boolean =>
+      open.some(({ steps }) => steps[0]!.name !== name && steps.some((one) => one.name === name))
+    const { name } = (open.find(({ steps }) => !comesLater(steps[0]!.name)) ?? open[0]!).steps[0]!
+    const next = open.filter(({ steps }) => steps[0]!.name === name).map(({ host, steps }) => ({ host, step: steps.shift()!.step }))
+    for (const same of Map.groupBy(next, ({ step }) => keyOf(step)).values()) {
+      told.push({ step: same[0]!.step, hosts: same.map(({ host }) => host) })
+    }
   }
 }
 
 const onHosts = (hosts: Host[]): string => `On ${hosts.map(({ name }) => name).join(', ')}:`
 
-const stepInWords = ({ check, look, change, byHand, hint, within, always, trial }: Step, hosts: Host[]): string[] => {
+const stepInWords = ({ step: { check, look, change, byHand, hint, within, always, trial }, hosts }: Shared): string[] => {
   const about = hosts.length > 0 ? `From the bastion, for ${hosts.map(({ name }) => name).join(', ')}:` : 'From the bastion:'
   return [
     ...(typeof check === 'string' ? [onHosts(hosts), block(inSubshell(check))] : [about, block(look ?? '')]),
@@ -136,7 +152,7 @@ const stepInWords = ({ check, look, change, byHand, hint, within, always, trial 
   ]
 }
 
-// As the engine runs it; and an `exit` must not end the operator's own shell.
+// As the engine runs it. Also, an `exit` must not end the operator's own shell.
 const inSubshell = (shell: string): string => `(set -euo pipefail\n${shell}\n)`
 
 const block = (text: string): string => {

@@ -2,11 +2,12 @@ import { basename, dirname, join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { isAbort, UsageError } from '../base/errors.mts'
-import { duration, closest, plural } from '../base/words.mts'
+import { renderColumns } from '../base/table.mts'
+import { closest, duration, plural } from '../base/words.mts'
 import { readInputs } from '../input/inputs.mts'
 import type { Host } from '../input/inventory.mts'
 import { redact } from '../input/secrets.mts'
-import { contextOf } from '../input/settings.mts'
+import { contextOf, serverUrl } from '../input/settings.mts'
 import { createKubectl } from '../reach/kubectl.mts'
 import { artifacts, type Release } from '../reach/release.mts'
 import { createSsh } from '../reach/ssh.mts'
@@ -15,10 +16,10 @@ import { flag, flagLines, misuse, parseFlags, value, type Flags, type Values } f
 import { readHeader } from './header.mts'
 import { Locked, takeLock } from './lock.mts'
 import { count, createReport, renderCounts, type Report, type Section } from './report.mts'
-import { createRun, type Means, type Run } from './run.mts'
+import { createRun, withRoles, type Means, type Run } from './run.mts'
 import { renderRunbook } from './runbook.mts'
 
-/** A numbered script: what it is called, and its story, which is told once as a plan and once as an apply. */
+/** A numbered script: its name and its story. The story runs once as a plan and once as an apply. */
 export type Script = {
   id: string
   title: string
@@ -93,7 +94,7 @@ type Operation = {
   after: After | undefined
 }
 
-/** What a validation has found, and what is needed to go on from there. */
+/** What a validation has found, and what is needed to continue. */
 export type Validated = {
   run: Run
   sections: Section[]
@@ -109,15 +110,15 @@ type Options<Own extends Flags> = {
   flags?: Own
   /** Picks from the scripts. */
   choose?: (flags: Values<Own>) => Script[]
-  /** `validate` looks only: nothing is asked or changed, and no lock is taken. */
+  /** `validate` only checks: nothing is asked or changed, and no lock is taken. */
   mode?: Mode
-  /** Goes on with what a validation has found. Returns the exit code, and what the result as JSON is to have besides. */
+  /** Continues with what a validation has found. Returns the exit code, and more fields for the JSON result. */
   after?: (validated: Validated, flags: Values<Own>) => ReturnType<After>
 }
 
 /**
- * Runs scripts as an operator asked for on the command line: reads the inputs, plans, asks, applies, and sets the exit
- * code. `file` is the script that was started.
+ * Runs scripts from the command line: reads the inputs, plans, asks, applies, and sets the exit code. `file` is the script
+ * that was started.
  */
 export const operate = async <Own extends Flags = Record<never, never>>(
   scripts: Script[],
@@ -131,7 +132,7 @@ export const operate = async <Own extends Flags = Record<never, never>>(
       interrupt.abort()
     })
   }
-  process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe went away
+  process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe has ended
   try {
     const known = Object.assign({}, extra, ...scripts.map(({ flags }) => flags), flagsOf(mode)) as Flags
     const given = parseFlags(process.argv.slice(2), known)
@@ -160,7 +161,13 @@ export const operate = async <Own extends Flags = Record<never, never>>(
     const ssh = createSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port, signal })
     let asked: Promise<Release> | undefined
     const release = (): Promise<Release> => (asked ??= artifacts(settings, { dir: flags.artifacts, signal, say: report.note }))
-    const kubectl = createKubectl({ k3s: async () => (await release()).k3s.file, context: contextOf(settings), signal })
+    const kubectl = createKubectl({
+      k3s: async () => (await release()).k3s.file,
+      context: contextOf(settings),
+      servers: withRoles(hosts).servers.map(serverUrl),
+      signal,
+      say: report.note
+    })
     const means: Means = { hosts, chosen, settings, signal, ssh, kubectl, release }
     const perform = mode === 'apply' ? converge : validate
     process.exitCode = await perform({ name, scripts: wanted, flags, own, means, report, after: after as After | undefined })
@@ -198,9 +205,15 @@ const converge = async (operation: Operation): Promise<number> => {
     return print(operation, code, sections, started)
   }
   const failed = plan.some(hasFailures) ? exitCodes.failed : undefined
+  const refusals = plan.flatMap(({ hosts }) => [...hosts].flatMap(([target, outcomes]) =>
+    outcomes.filter(({ refuses }) => refuses).map(({ step }) => `${target} "${step}"`)))
   const changes = plan.some(hasChanges)
+  if (refusals.length > 0) {
+    report.say(`Nothing may be changed while these fail: ${refusals.join(', ')}.`)
+    return finish(exitCodes.failed, plan)
+  }
   if (flags.plan) return finish(failed ?? (changes ? exitCodes.changes : exitCodes.converged), plan)
-  // An apply waits for what is just coming up, as after a power failure; a plan does not.
+  // An apply waits for hosts that are still starting, such as after a power failure. A plan does not.
   if (!changes && !(failed !== undefined && flags.yes)) return finish(failed ?? exitCodes.converged, plan)
   if (!flags.yes && !(await agreed(question(plan)))) return finish(failed ?? exitCodes.changes, plan)
 
@@ -229,7 +242,7 @@ const validate = async (operation: Operation): Promise<number> => {
   const sections: Section[] = []
   for (const script of scripts) sections.push(await tell(script, 'validate', operation, false))
   sum(operation, sections, started)
-  const exitCode = sections.some(hasFailures) ? exitCodes.failed : exitCodes.converged
+  const exitCode = sections.some(hasFailures) || sections.some(hasSkipped) ? exitCodes.failed : exitCodes.converged
   const run = runOf(scripts.at(-1)!, 'validate', operation, false)
   const seconds = (performance.now() - started) / 1000
   const { exitCode: code, ...more } = after ? await after({ run, sections, exitCode, seconds, say: report.say }, own) : { exitCode }
@@ -238,8 +251,8 @@ const validate = async (operation: Operation): Promise<number> => {
 
 const sum = ({ report }: Operation, sections: Section[], started: number): void => {
   if (sections.length > 1) {
-    const width = Math.max(...sections.map(({ title }) => title.length))
-    for (const { id, title, seconds: took } of sections) report.say(`${id}  ${title.padEnd(width)}${duration(took).padStart(12)}`)
+    const rows = sections.map(({ id, title, seconds }) => [id, title, duration(seconds)])
+    for (const line of renderColumns(rows, ['left', 'left', 'right'], { least: [0, 0, 10] })) report.say(line)
   }
   report.say(`${renderCounts(sections)} in ${duration((performance.now() - started) / 1000)} · log ${report.logFile}`)
 }
@@ -272,6 +285,7 @@ const hasChanges = (section: Section): boolean => {
   return change + unknown > 0
 }
 const hasFailures = (section: Section): boolean => count(outcomesOf(section)).failed > 0
+const hasSkipped = (section: Section): boolean => count(outcomesOf(section)).skipped > 0
 
 const question = (plan: Section[]): string => {
   const { change } = count(plan.flatMap(outcomesOf))

@@ -1,37 +1,37 @@
 type Fact = {
   /** Reads as a fact: "has swap off". */
   name: string
-  /** Seconds for which an apply waits for the fact to hold, once it was changed or where it is an assertion. */
+  /** How many seconds an apply waits for the fact to hold, after its change or if it is an assertion. */
   within?: number
   /** Seconds that one check or change may take (default 60). */
   timeout?: number
-  /** It may stop holding when an earlier step of the list is changed, such as "runs what is configured". */
+  /** A change of an earlier step may make it untrue again, such as "runs what is configured". */
   follows?: boolean
   /** Its check makes objects of its own in the cluster and removes them. A plan, which only reads, skips it. */
   trial?: boolean
-  /** Told as failed in a plan too, whatever is pending: an apply would refuse. */
+  /** Failed in a plan too, even with pending changes before it: an apply would stop here. */
   always?: boolean
   /** What to do when it fails. */
   hint?: string
 }
 
 /**
- * A check prints in words what differs, and nothing when the fact holds. A line that begins with "= " is evidence, which a
- * fact that holds may have too: "= database 4 MB of 2048 MB". It only reads; a check that fails (exit code, exception)
- * could not tell, which is a failure. `look` is what an operator types to see the same; it is printed in runbooks.
+ * A check prints in words what differs, and nothing when the fact holds. A line that begins with "= " is evidence, not a
+ * difference: "= database 4 MB of 2048 MB". A check only reads. If it fails itself (exit code, exception) the step has
+ * failed. `look` is what an operator types to see the same; it is printed in runbooks.
  */
 type AskedFromBastion = { check: () => Promise<string>; look: string }
 type AskedOnNode = { check: string; look?: never }
 
 /**
- * A change makes the fact so. A step without one is an assertion. `byHand` is what an operator types to make the same
- * change where it is a function; it is printed in runbooks.
+ * A change makes the fact true. A step without one is an assertion. If the change is a function, `byHand` is what an
+ * operator types to make the same change; it is printed in runbooks.
  */
 type MadeFromBastion = { change: () => Promise<void>; byHand: string }
 type MadeOnNode = { change: string; byHand?: never }
 type NotMade = { change?: never; byHand?: never }
 
-/** A fact about the cluster, looked at from the bastion. */
+/** A fact about the cluster, checked from the bastion. */
 export type ClusterStep = Fact & AskedFromBastion & (MadeFromBastion | NotMade)
 
 /** A fact about one node. Shell runs on the node as root, under bash with `set -euo pipefail`. */
@@ -40,12 +40,12 @@ export type NodeStep = Fact & (AskedFromBastion | AskedOnNode) & (MadeFromBastio
 export type Step = ClusterStep | NodeStep
 
 /**
- * What a check found: words that say what differs, or none; `failed` where the check itself could not tell, `blind`
- * where the reason lies elsewhere, so that the step's hint would not help.
+ * What a check found. `words` say what differs, or are ''. `failed`: the check itself failed. `blind`: it failed because
+ * the API does not answer, so the step's hint would not help.
  */
 export type Finding = { words: string; failed: boolean; blind?: boolean; evidence?: string }
 
-/** The finding of a check that ran: evidence apart from what differs. */
+/** The finding of a check that ran: the evidence and what differs, separated. */
 export const findingOf = (printed: string): Finding => {
   const lines = printed.trim().split('\n')
   const evidence = lines.filter((line) => line.startsWith('= ')).map((line) => line.slice(2))
@@ -68,7 +68,7 @@ export type Batch = {
   change?: string
   /** The first step was just changed, by `change` or from the bastion. */
   changed?: boolean
-  /** Wait for each fact as long as its step says, and stop at the first that does not hold. */
+  /** Wait for each fact as long as its `within`, and stop at the first that does not hold. */
   waiting: boolean
 }
 
@@ -97,7 +97,7 @@ set +e
 ${calls.join('\n')}`
 }
 
-// A fact that has a change is waited for only once the change was made: before, waiting for it would be in vain.
+// A fact with a change is waited for only after the change. Before it the wait would be useless.
 const waitFor = (step: NodeStep, changed: boolean): number =>
   step.change === undefined || changed ? (step.within ?? 0) : 0
 
@@ -115,13 +115,16 @@ export const batchFindings = ({ stdout, stderr }: { stdout: string; stderr: stri
     })
 }
 
+/** True where the first check has begun, so that a change before it has ended. */
+export const hasBegun = ({ stderr }: { stderr: string }): boolean => stderr.includes(mark)
+
 /** Seconds that a batch may take in all. */
 export const batchTimeout = ({ steps }: Batch): number =>
   60 + steps.reduce((sum, step) => sum + (step.timeout ?? 0) + (step.within ?? 0), 0)
 
 /**
- * The step that a file has exactly this text (whole lines) and mode (default 0644), owned by root. It is replaced whole,
- * never edited in place.
+ * The step that a file has exactly this text (whole lines) and mode (default 0644), owned by root. The whole file is
+ * replaced, never edited in place.
  */
 export const fileStep = (path: string, text: string, { mode = '0644', name = `has ${path}` } = {}): NodeStep => ({
   name,

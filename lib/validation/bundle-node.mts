@@ -1,17 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import type { Host } from '../input/inventory.mts'
-import { lastWords, run as ssh } from '../reach/ssh.mts'
+import { etcdShell } from '../node/etcd.mts'
+import { lastWords, type Ssh } from '../reach/ssh.mts'
 
 /** What one command on a node printed, and why it is not all there. */
 export type Part = { name: string; text: string; fault?: string }
 
-/** Seconds that one command may take, and the bytes that are kept of it: its last ones. */
+// Seconds that one command may take, and how many of its last bytes are kept.
 const SECONDS = 20
 const BYTES = 1_000_000
 
 const tls = '/var/lib/rancher/k3s'
 
-// Each is run by itself, as root. They only read.
+// Each runs by itself, as root. They only read.
 const everywhere: Record<string, string> = {
   system: 'uname -a; cat /etc/os-release; uptime; date -u +%FT%TZ; nproc; systemd-detect-virt; timedatectl || true',
   memory: 'free -m; grep -H . /proc/pressure/* || true; ps -eo pid,user,etime,%cpu,rss,comm --sort=-rss | head -n 40',
@@ -38,26 +39,24 @@ done`,
 done`
 }
 
-// bash alone asks, for a node may have no curl.
-const get = (path: string): string => `exec 9<>/dev/tcp/127.0.0.1/2381 || exit
-printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&9; cat <&9`
-
+// With set -e a refused connection ends it. Without, bash would go on and read the ssh connection instead.
 const onServers: Record<string, string> = {
   snapshots: 'k3s etcd-snapshot ls; ls -l /var/lib/rancher/k3s/server/db/snapshots; du -sh /var/lib/rancher/k3s/server/db/etcd',
-  'etcd-health': get('/health'),
-  'etcd-metrics': `( ${get('/metrics')} ) | grep -E '^(etcd_(server|disk|mvcc_db|network_(peer|active|client_grpc_(sent|received)_bytes))|process_)'`,
+  'etcd-health': `set -e; ${etcdShell(['health'])}`,
+  'etcd-metrics': `( set -e; ${etcdShell(['metrics'])}
+) | grep -E '^(etcd_(server|disk|mvcc_db|network_(peer|active|client_grpc_(sent|received)_bytes))|process_)'`,
   readyz: `k3s kubectl get --raw '/readyz?verbose'; k3s kubectl get --raw '/livez?verbose'`,
   'secrets-encryption': 'k3s secrets-encrypt status'
 }
 
 /**
- * Asks a node, in one read-only script, for what a person would look at first. A command that fails or hangs costs the
- * others nothing. Throws where the node does not answer.
+ * Asks a node, in one read-only script, for what a person would look at first. A command that fails or hangs does not keep
+ * the others from being run. Throws where the node does not answer.
  */
-export const readNode = async (host: Host): Promise<Part[]> => {
+export const readNode = async (ssh: Ssh, host: Host): Promise<Part[]> => {
   const commands = Object.entries({ ...everywhere, ...(host.role === 'server' ? onServers : {}) })
   const mark = `\u001e${randomUUID()}`
-  const result = await ssh(host, script(commands, mark), { timeout: 180 })
+  const result = await ssh.run(host, script(commands, mark), { timeout: 180 })
   const told = new Map(result.stdout.split(`${mark} `).slice(1).map((text) => partOf(text)).map((part) => [part.name, part]))
   if (told.size === 0) throw new Error(lastWords(result))
   return commands.map(([name]) => told.get(name) ?? { name, text: '', fault: 'was not reached in time' })
@@ -76,7 +75,8 @@ const partOf = (told: string): Part => {
   const start = told.indexOf('\n')
   const end = told.lastIndexOf('\n')
   const [name, text, code] = [told.slice(0, start), told.slice(start + 1, Math.max(start + 1, end)), told.slice(end + 1).trim()]
+  if (!/^\d+$/.test(code)) return { name, text: told.slice(start + 1), fault: 'was cut off' }
   if (code === '0') return { name, text }
   const last = text.trim().split('\n').at(-1)?.slice(0, 200)
-  return { name, text, fault: code === '124' ? `took longer than ${SECONDS} s` : [last, `exit ${code || 'unknown'}`].filter(Boolean).join(', ') }
+  return { name, text, fault: code === '124' ? `took longer than ${SECONDS} s` : [last, `exit ${code}`].filter(Boolean).join(', ') }
 }

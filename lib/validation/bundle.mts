@@ -4,23 +4,23 @@ import { basename, dirname, join } from 'node:path'
 import pMap from 'p-map'
 import { stringify } from 'yaml'
 import { $ } from 'zx'
-import { home } from '../base/home.mts'
-import { readNode } from './bundle-node.mts'
 import { isAbort, messageOf, UsageError } from '../base/errors.mts'
-import type { Run } from '../run/run.mts'
-import type { Kubectl } from '../reach/kubectl.mts'
-import { scrubber } from './scrub.mts'
+import { home } from '../base/home.mts'
+import { getPods, isReady } from '../cluster/pods.mts'
 import { runningTokens } from '../node/tokens.mts'
+import { misuse } from '../run/flags.mts'
+import type { Run } from '../run/run.mts'
+import { readNode } from './bundle-node.mts'
+import { scrubber } from './scrub.mts'
 
 type Options = {
   /** The archive to write, FILE.tar.gz. */
   file: string
-  kubectl: Kubectl
-  /** What goes in beside: the report as a page. */
+  /** What goes in besides: the report as a page. */
   report?: string
 }
 
-/** Bytes that are kept of what kubectl or a log file says. */
+// Bytes that are kept of what kubectl prints or a log file says, and how many logs.
 const BYTES = 4_000_000
 const LOGS = 10
 
@@ -28,7 +28,7 @@ const LOGS = 10
  * Writes an archive for somebody who is to help from afar: what each node, the cluster and this bastion say, with
  * everything struck out that looks like a secret. It only reads. Returns in words what could not be had.
  */
-export const writeBundle = async (run: Run, { file, kubectl, report }: Options): Promise<string[]> => {
+export const writeBundle = async (run: Run, { file, report }: Options): Promise<string[]> => {
   const part = await begin(file)
   const above = await mkdtemp(join(tmpdir(), 'keybuzz-bundle-'))
   try {
@@ -42,8 +42,8 @@ export const writeBundle = async (run: Run, { file, kubectl, report }: Options):
       sizes.set(path, Buffer.byteLength(clean))
     }
     if (report !== undefined) await put('report.html', report)
-    // All are waited for, so that nothing is still writing where one was interrupted.
-    const collected = await Promise.allSettled([ofNodes(run, put), ofCluster(run, kubectl, put), ofBastion(run, put)])
+    // All are waited for: where one was interrupted, nothing may still be writing.
+    const collected = await Promise.allSettled([ofNodes(run, put), ofCluster(run, put), ofBastion(run, put)])
     run.signal.throwIfAborted()
     const faults = collected.flatMap((one) => {
       if (one.status === 'rejected') throw one.reason
@@ -60,10 +60,9 @@ export const writeBundle = async (run: Run, { file, kubectl, report }: Options):
   }
 }
 
-// A file that cannot be written is told before anything is collected.
+// Nothing is collected for a file that cannot be written.
 const begin = async (file: string): Promise<string> => {
-  const refuse = (what: string, remedy: string): UsageError =>
-    new UsageError([{ file: 'command line', what: '--bundle', value: file, expected: what, remedy }])
+  const refuse = (expected: string, remedy: string): UsageError => new UsageError([misuse('--bundle', expected, remedy, file)])
   if (await stat(file).then((found) => found.isDirectory(), () => false)) throw refuse('a file, not a folder', 'Name a file in it.')
   const part = join(dirname(file), `.${basename(file)}.${process.pid}`)
   const handle = await open(part, 'w', 0o600).catch((error: unknown) => {
@@ -78,7 +77,7 @@ type Put = (path: string, text: string) => Promise<void>
 const inOneLine = (error: unknown): string =>
   messageOf(error).trim().replaceAll(/\s*\n\s*/g, '; ').slice(0, 500)
 
-// Runs what collects one thing; what goes wrong with it is told and costs the others nothing.
+// Runs what collects one thing. What goes wrong with it is told, and does not end the rest.
 const tried = async (what: string, collect: () => Promise<string[] | void>): Promise<string[]> => {
   try {
     return (await collect()) ?? []
@@ -89,11 +88,11 @@ const tried = async (what: string, collect: () => Promise<string[] | void>): Pro
 }
 
 // All that this bastion keeps or was given, and the tokens as the cluster has them now.
-const knownSecrets = async ({ servers }: Run): Promise<string[]> => {
+const knownSecrets = async ({ ssh, servers }: Run): Promise<string[]> => {
   const files = await readdir(home('secrets')).catch(() => [])
   const kept = await Promise.all(files.map((name) => readFile(join(home('secrets'), name), 'utf8').catch(() => '')))
   const given = ['K3S_TOKEN', 'HCLOUD_TOKEN'].map((name) => process.env[name] ?? '')
-  const running = await runningTokens(servers).catch((error: unknown) => {
+  const running = await runningTokens(ssh, servers).catch((error: unknown) => {
     if (isAbort(error)) throw error
     return undefined
   })
@@ -102,9 +101,9 @@ const knownSecrets = async ({ servers }: Run): Promise<string[]> => {
   return all.flatMap((value) => [value, value.split(':').at(-1)!]) // K10...::server:SECRET
 }
 
-const ofNodes = async ({ chosen, settings }: Run, put: Put): Promise<string[]> => {
+const ofNodes = async ({ ssh, chosen, settings }: Run, put: Put): Promise<string[]> => {
   const faults = await pMap(chosen, (host) => tried(host.name, async () => {
-    const parts = await readNode(host)
+    const parts = await readNode(ssh, host)
     for (const { name, text } of parts) await put(`nodes/${host.name}/${name}.txt`, text)
     return parts.filter(({ fault }) => fault !== undefined).map(({ name, fault }) => `${host.name} ${name}: ${fault}`)
   }), { concurrency: settings.ssh.parallel })
@@ -113,58 +112,52 @@ const ofNodes = async ({ chosen, settings }: Run, put: Put): Promise<string[]> =
 
 const ours = ['kube-system', 'nginx-ingress']
 const kinds = 'deployments,daemonsets,statefulsets,poddisruptionbudgets,ingresses,configmaps,services'
+const programs = [
+  ['coredns', 'kube-system', 'k8s-app=kube-dns'],
+  ['metrics-server', 'kube-system', 'k8s-app=metrics-server'],
+  ['local-path', 'kube-system', 'app=local-path-provisioner'],
+  ['nginx-ingress', 'nginx-ingress', 'app=nginx-ingress']
+] as const
 
 // Secrets are listed as kubectl prints them: the API answers with their names and types, and never with what they hold.
-const questions: Record<string, string[]> = {
-  'version.txt': ['version'],
-  'nodes.txt': ['get', 'nodes', '-o', 'wide'],
-  'nodes.yaml': ['get', 'nodes', '-o', 'yaml'],
-  'nodes-describe.txt': ['describe', 'nodes'],
-  'pods.txt': ['get', 'pods', '-A', '-o', 'wide'],
-  'events.txt': ['get', 'events', '-A', '--sort-by=.lastTimestamp'],
-  'workloads.txt': ['get', 'deployments,daemonsets,statefulsets,poddisruptionbudgets', '-A', '-o', 'wide'],
-  'network.txt': ['get', 'services,ingresses,ingressclasses,networkpolicies,endpointslices', '-A', '-o', 'wide'],
-  'storage.txt': ['get', 'storageclasses,persistentvolumes,persistentvolumeclaims', '-A', '-o', 'wide'],
-  'quotas.txt': ['get', 'resourcequotas,limitranges,priorityclasses', '-A'],
-  'apiservices.txt': ['get', 'apiservices'],
-  'leases.txt': ['get', 'leases', '-A'],
-  'secrets.txt': ['get', 'secrets', '-A'],
-  'top-nodes.txt': ['top', 'nodes'],
-  'top-pods.txt': ['top', 'pods', '-A'],
-  ...Object.fromEntries(ours.map((name) => [`${name}.yaml`, ['get', kinds, '-n', name, '-o', 'yaml']])),
-  ...Object.fromEntries([
-    ['coredns', 'kube-system', 'k8s-app=kube-dns'],
-    ['metrics-server', 'kube-system', 'k8s-app=metrics-server'],
-    ['local-path', 'kube-system', 'app=local-path-provisioner'],
-    ['nginx-ingress', 'nginx-ingress', 'app=nginx-ingress']
-  ].map(([name, namespace, label]) => [`logs/${name}.txt`, [
-    'logs', '-n', namespace!, '-l', label!, '--all-containers', '--prefix', '--tail=500', '--max-log-requests=500'
-  ]]))
+const questions: Record<string, string> = {
+  'version.txt': 'version',
+  'nodes.txt': 'get nodes -o wide',
+  'nodes.yaml': 'get nodes -o yaml',
+  'nodes-describe.txt': 'describe nodes',
+  'pods.txt': 'get pods -A -o wide',
+  'events.txt': 'get events -A --sort-by=.lastTimestamp',
+  'workloads.txt': 'get deployments,daemonsets,statefulsets,poddisruptionbudgets -A -o wide',
+  'network.txt': 'get services,ingresses,ingressclasses,networkpolicies,endpointslices -A -o wide',
+  'storage.txt': 'get storageclasses,persistentvolumes,persistentvolumeclaims -A -o wide',
+  'quotas.txt': 'get resourcequotas,limitranges,priorityclasses -A',
+  'apiservices.txt': 'get apiservices',
+  'leases.txt': 'get leases -A',
+  'secrets.txt': 'get secrets -A',
+  'top-nodes.txt': 'top nodes',
+  'top-pods.txt': 'top pods -A',
+  ...Object.fromEntries(ours.map((namespace) => [`${namespace}.yaml`, `get ${kinds} -n ${namespace} -o yaml`])),
+  ...Object.fromEntries(programs.map(([name, namespace, label]) => [
+    `logs/${name}.txt`, `logs -n ${namespace} -l ${label} --all-containers --prefix --tail=500 --max-log-requests=500`
+  ]))
 }
 
-const ofCluster = async ({ signal }: Run, kubectl: Kubectl, put: Put): Promise<string[]> => {
-  const ask = async (name: string, args: string[]): Promise<string[]> => {
+const ofCluster = async ({ kubectl, signal }: Run, put: Put): Promise<string[]> => {
+  const ask = async (name: string, question: string): Promise<string[]> => {
     signal.throwIfAborted()
-    return tried(`kubectl ${args.join(' ')}`, async () => put(`cluster/${name}`, first(await kubectl(args))))
+    return tried(`kubectl ${question}`, async () => put(`cluster/${name}`, first(await kubectl`${question.split(' ')}`)))
   }
   // Where the API does not answer, two dozen questions more would only take time.
-  const silent = await ask('readyz.txt', ['get', '--raw', '/readyz?verbose'])
+  const silent = await ask('readyz.txt', 'get --raw /readyz?verbose')
   if (silent.length > 0) return [...silent, 'cluster: nothing was asked of it']
-  const faults = await pMap(Object.entries(questions), ([name, args]) => ask(name, args), { concurrency: 4 })
+  const faults = await pMap(Object.entries(questions), ([name, question]) => ask(name, question), { concurrency: 4 })
   const sick = await tried('pods that are not ready', async () => {
-    const pods = await sickPods(kubectl)
-    return (await pMap(pods, ([namespace, pod]) =>
-      ask(`pods/${namespace}-${pod}.txt`, ['describe', 'pod', '-n', namespace!, pod!]), { concurrency: 4 })).flat()
+    const pods = (await getPods(kubectl)).filter((pod) => pod.status.phase !== 'Succeeded' && !isReady(pod))
+    // Thirty show what is wrong; of thousands the list of all pods tells.
+    return (await pMap(pods.slice(0, 30), ({ metadata: { namespace, name } }) =>
+      ask(`pods/${namespace}-${name}.txt`, `describe pod -n ${namespace} ${name}`), { concurrency: 4 })).flat()
   })
   return [...faults.flat(), ...sick]
-}
-
-// Thirty show what is wrong; of thousands the list of all pods tells.
-const sickPods = async (kubectl: Kubectl): Promise<string[][]> => {
-  const row = '{.metadata.namespace}{" "}{.metadata.name}{" "}{.status.phase}{" "}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
-  const told = await kubectl(['get', 'pods', '-A', '-o', `jsonpath={range .items[*]}${row}{end}`])
-  return told.trim().split('\n').filter(Boolean).map((line) => line.split(' '))
-    .filter(([, , phase, ready]) => phase !== 'Succeeded' && ready !== 'True').slice(0, 30)
 }
 
 const first = (text: string): string => (text.length <= BYTES ? text : `${text.slice(0, BYTES)}\n[cut here]\n`)

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { DrillRow } from '../drill/drill.mts'
-import type { Outcome } from '../run/run.mts'
+import type { Outcome } from '../run/modes.mts'
 import { count, type Section } from '../run/report.mts'
 import { redact } from '../input/secrets.mts'
 import { duration, plural } from '../base/words.mts'
@@ -16,17 +15,25 @@ export type Result = {
   sections: Section[]
   /** What runs, by name: "K3s": "v1.36.5+k3s1". */
   versions: Record<string, string>
-  /** What a failover drill measured. */
-  drill?: DrillRow[]
+  /** What was measured besides. One without rows is left out. */
+  tables?: Table[]
+  /** What failed after the checks, such as "the failover drill". */
+  failed?: string | undefined
 }
 
-// Text from outside becomes markup only here: what a template is given is struck of secrets, then escaped.
+/** A table of the page. The first cell of a row names it; the others are numbers. */
+export type Table = { heading: string; intro: string; columns: string[]; rows: Cell[][] }
+
+/** What stands in a cell, and below it in small print, perhaps after the name of a host. */
+type Cell = { text: string; name?: string; small?: string }
+
+// Text from outside becomes markup only here: secrets are struck out of it, then it is escaped.
 type Markup = { markup: string }
 type Part = string | number | Markup | undefined | Part[]
 
 const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 
-// A terminal's colours, other control characters, and those that turn the direction of what follows.
+// Colours of a terminal, other control characters, and those that change the direction of text.
 const unprintable = /\u001b\[[\d;]*m|[\0-\x08\v-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]/g
 
 const escape = (text: string): string =>
@@ -78,7 +85,7 @@ ${failures.length === 0 ? undefined : html`<section>
 <ul class="failures">
 ${failures.map(card)}</ul>
 </section>
-`}${drillTable(result.drill)}${hostTable(sections)}<section>
+`}${result.tables?.map(givenTable)}${hostTable(sections)}<section>
 <h2>Every check, and its evidence</h2>
 ${sections.map((section) => facts(section, sections))}</section>
 </main>
@@ -95,12 +102,12 @@ type Tone = 'good' | 'bad' | 'open'
 type Verdict = { tone: Tone; sign: string; words: string }
 
 const signs: Record<Tone, string> = { good: '✓', bad: '✗', open: '?' }
-const tones: Record<Outcome['result'], Tone> = { ok: 'good', changed: 'good', pending: 'open', unknown: 'open', failed: 'bad' }
+const tones: Record<Outcome['result'], Tone> = { ok: 'good', changed: 'good', pending: 'open', unknown: 'open', failed: 'bad', skipped: 'open' }
 const verbs: Record<Outcome['result'], string> = {
-  ok: 'holds', changed: 'holds since it was changed', pending: 'does not hold yet', unknown: 'is not known', failed: 'fails'
+  ok: 'holds', changed: 'holds since it was changed', pending: 'does not hold yet', unknown: 'is not known', failed: 'fails', skipped: 'was skipped'
 }
 
-// What steps that concern no single host are told for.
+// The target of steps that concern no single host.
 const cluster = 'cluster'
 
 type Fact = { section: Section; target: string; outcome: Outcome }
@@ -112,7 +119,7 @@ const factsOf = (sections: Section[]): Fact[] =>
 const hostsOf = (sections: Section[]): string[] =>
   [...new Set(factsOf(sections).map(({ target }) => target))].filter((target) => target !== cluster).toSorted()
 
-const verdictOf = ({ sections, exitCode, drill }: Result): Verdict => {
+const verdictOf = ({ sections, exitCode, failed: after }: Result): Verdict => {
   const all = factsOf(sections)
   const failed = all.filter(({ outcome }) => outcome.result === 'failed')
   const open = all.filter(({ outcome }) => tones[outcome.result] === 'open')
@@ -125,7 +132,7 @@ const verdictOf = ({ sections, exitCode, drill }: Result): Verdict => {
   if (open.length > 0) {
     return { tone: 'open', sign: signs.open, words: `${open.length} ${of} ${open.length === 1 ? 'does' : 'do'} not hold yet` }
   }
-  if (exitCode !== 0 && drill) return { tone: 'bad', sign: signs.bad, words: `All ${all.length} checks hold, but the failover drill failed` }
+  if (after !== undefined) return { tone: 'bad', sign: signs.bad, words: `All ${all.length} checks hold, but ${after} failed` }
   if (exitCode !== 0) return { tone: 'open', sign: signs.open, words: `It did not come to its end: ${plural(all.length, 'check')} hold so far` }
   return { tone: 'good', sign: signs.good, words: `The cluster is fit: ${all.length === 1 ? 'its one check holds' : `all ${all.length} checks hold`}` }
 }
@@ -230,47 +237,45 @@ ${words === '' ? undefined : html`<span class="words">${words}</span>
 `
 }
 
-const drillTable = (rows: DrillRow[] = []): Part => {
-  if (rows.length === 0) return undefined
-  const seconds = (value: number | undefined): string => (value === undefined ? '–' : duration(value))
-  const away = ({ outage, failed, requests }: DrillRow['api']): Markup =>
-    html`<td class="number">${seconds(outage)}<small>${failed} of ${requests} failed</small></td>`
-  const number = (value: number | undefined): Markup => html`<td class="number">${seconds(value)}</td>`
-  const heading = ['API away', 'HTTP away', 'New leader after', 'Pods moved after', 'All well after']
-  return html`<section>
-<h2 id="drill">Failover drill</h2>
-<p class="soft">Under live traffic one thing after the other was taken away, and given back.</p>
-<div class="scroll" role="region" aria-labelledby="drill" tabindex="0">
-<table class="drill">
-<thead><tr><th scope="col">Taken away</th>${heading.map((text) => html`<th scope="col" class="number">${text}</th>`)}</tr></thead>
+type Grid = { heading: string; id: string; intro?: string; kind?: string; columns: Part[]; rows: { name: Part; cells: Part[] }[] }
+
+const grid = ({ heading, id, intro, kind, columns: [first, ...columns], rows }: Grid): Markup => html`<section>
+<h2 id="${id}">${heading}</h2>
+${intro === undefined ? undefined : html`<p class="soft">${intro}</p>
+`}<div class="scroll" role="region" aria-labelledby="${id}" tabindex="0">
+<table${kind === undefined ? undefined : html` class="${kind}"`}>
+<thead><tr><th scope="col">${first}</th>${columns.map((column) => html`<th scope="col" class="number">${column}</th>`)}</tr></thead>
 <tbody>
-${rows.map((row) => html`<tr><th scope="row">${row.what}<small>${nameOf(row.target)}: ${row.how}</small></th>${away(row.api)}${away(row.http)}${number(row.leader)}${number(row.rescheduled)}${number(row.restored)}</tr>
+${rows.map(({ name, cells }) => html`<tr><th scope="row">${name}</th>${cells.map((cell) => html`<td class="number">${cell}</td>`)}</tr>
 `)}</tbody>
 </table>
 </div>
 </section>
 `
+
+const givenTable = ({ heading, intro, columns, rows }: Table, index: number): Part =>
+  rows.length === 0 ? undefined : grid({
+    heading, intro, columns, id: `table-${index + 1}`,
+    rows: rows.map((row) => row.map(cellOf)).map(([name, ...cells]) => ({ name, cells }))
+  })
+
+const cellOf = ({ text, name, small }: Cell): Part => {
+  if (small === undefined) return text
+  return html`${text}<small>${name === undefined ? undefined : [nameOf(name), ': ']}${small}</small>`
 }
 
 const hostTable = (sections: Section[]): Part => {
   const targets = [...hostsOf(sections), ...(factsOf(sections).some(({ target }) => target === cluster) ? [cluster] : [])]
   if (targets.length === 0 || sections.length < 2) return undefined
-  const cell = (section: Section, target: string): Markup => {
+  const cell = (section: Section, target: string): Part => {
     const outcomes = section.hosts.get(target)
-    return html`<td class="number">${outcomes ? tally(outcomes) : html`<span class="none">–</span>`}</td>`
+    return outcomes ? tally(outcomes) : html`<span class="none">–</span>`
   }
-  return html`<section>
-<h2 id="hosts">By host</h2>
-<div class="scroll" role="region" aria-labelledby="hosts" tabindex="0">
-<table class="grid">
-<thead><tr><th scope="col">Host</th>${sections.map(({ id, title }) => html`<th scope="col" class="number"><abbr title="${title}">${shortId(id)}</abbr></th>`)}</tr></thead>
-<tbody>
-${targets.map((target) => html`<tr><th scope="row">${nameOf(target)}</th>${sections.map((section) => cell(section, target))}</tr>
-`)}</tbody>
-</table>
-</div>
-</section>
-`
+  return grid({
+    heading: 'By host', id: 'hosts', kind: 'grid',
+    columns: ['Host', ...sections.map(({ id, title }) => html`<abbr title="${title}">${shortId(id)}</abbr>`)],
+    rows: targets.map((target) => ({ name: nameOf(target), cells: sections.map((section) => cell(section, target)) }))
+  })
 }
 
 const shortId = (id: string): string => id.split('_').at(-1)!

@@ -9,7 +9,7 @@ const names = [
 ].join('|')
 const quoted = String.raw`\\*"(?:[^"\\\n])*\\*"|'[^'\n]*'`
 
-// No secrets: switches, numbers, paths, what comes from elsewhere ("<set to the key ...>"), the next flag.
+// Switches, numbers, paths, references ("<set to the key ...>") and the next flag are no secrets.
 const isHarmless = (value: string): boolean =>
   /^(?:true|false|null|none|nil|yes|no|\d{1,3}|[/<[{|>*$-].*|)$/i.test(value.replaceAll(/^[\\"']+|[\\"']+$/g, ''))
 
@@ -60,14 +60,15 @@ const rules: Rule[] = [
   ]
 ]
 
-// A private key whose beginning was cut off, as at the start of a log's last lines.
+// A private key whose beginning is missing, as where only the last lines of a log were read.
 const withoutTail = (text: string): string => {
   const end = /-----END [A-Z0-9 ]{0,30}PRIVATE KEY[A-Z ]{0,10}-----/.exec(text)
   if (!end) return text
   return `${text.slice(0, Math.max(0, end.index - 10_000))}[private key]${withoutTail(text.slice(end.index + end[0].length))}`
 }
 
-// How a secret looks inside longer text that was encoded as a whole: at each of three places, without its edges.
+// How a secret looks in base64 of a longer text. That depends on where it begins there: there are three ways. Its first
+// and last characters depend on what stands beside it, so they are left out.
 const encodings = (secret: string): string[] =>
   [0, 1, 2].map((before) => {
     const bytes = Buffer.concat([Buffer.alloc(before), Buffer.from(secret)])
@@ -76,8 +77,8 @@ const encodings = (secret: string): string[] =>
   })
 
 /**
- * Returns what strikes everything that looks like a secret out of a text, and the given ones in any form. It takes too
- * much rather than too little, so only what is given away passes here, not what an operator reads.
+ * Makes the function that strikes out of a text the given secrets, in any form, and everything that looks like a secret.
+ * It takes too much rather than too little: use it for what is given away, not for what an operator reads.
  */
 export const scrubber = (secrets: Iterable<string>): ((text: string) => string) => {
   const long = [...new Set(secrets)].filter((secret) => secret.length >= 8).toSorted((a, b) => b.length - a.length)

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { tally } from '../../lib/drill/outage.mts'
 import { withCanary } from '../../lib/ingress/ingress.mts'
 import { createKubectl } from '../../lib/reach/kubectl.mts'
-import { apiTarget, httpTargets, startProbes } from '../../lib/drill/traffic.mts'
+import { apiEndpoint, httpEndpoints, startTraffic } from '../../lib/drill/traffic.mts'
 import { contextOf, readSettings } from '../../lib/input/settings.mts'
 
 const interrupt = new AbortController()
@@ -16,9 +16,9 @@ const { signal } = interrupt
 
 const settings = await readSettings(join(import.meta.dirname, '../../settings.yaml'))
 const k3s = join(settings.k3s.artifacts, 'k3s')
-const kubectl = createKubectl({ k3s: async () => k3s, context: contextOf(settings), signal })
+const kubectl = createKubectl({ k3s: async () => k3s, context: contextOf(settings), servers: [], signal, say: () => {} })
 await withCanary({ kubectl, signal, name: 'traffic' }, async (canary) => {
-  const http = httpTargets(settings, canary)
+  const http = httpEndpoints(settings, canary)
   const wellFor = async (times: number): Promise<void> => {
     for (let time = 0; time < times && !signal.aborted; time++) {
       const answers = await Promise.all(http.map(({ ask }) => ask()))
@@ -28,12 +28,12 @@ await withCanary({ kubectl, signal, name: 'traffic' }, async (canary) => {
   }
   await wellFor(20) // every node's controller takes the canary up by itself
   const from = performance.now()
-  const probes = startProbes([await apiTarget(settings, kubectl), ...http], Number(process.argv[2] ?? 200))
+  const traffic = startTraffic([await apiEndpoint(settings, kubectl), ...http], { interval: Number(process.argv[2] ?? 200) })
   console.error('begun')
   while (!signal.aborted) await sleep(50)
-  await probes.settle()
-  probes.stop()
+  await traffic.settle()
+  traffic.stop()
   const window = { from, to: performance.now() }
-  const failedAt = probes.samples('http').filter(({ why }) => why !== '').map(({ sent }) => Math.round(sent - from)).toSorted((a, b) => a - b)
-  console.log(JSON.stringify({ api: tally(probes.samples('api'), window), http: tally(probes.samples('http'), window), failedAt }))
+  const failedAt = traffic.samples('http').filter(({ why }) => why !== '').map(({ sent }) => Math.round(sent - from)).toSorted((a, b) => a - b)
+  console.log(JSON.stringify({ api: tally(traffic.samples('api'), window), http: tally(traffic.samples('http'), window), failedAt }))
 })

@@ -11,7 +11,7 @@ const RESOURCES = new RegExp(`^(${RESOURCE}(,${RESOURCE})*)?$`)
 const resources = () =>
   text("what the kubelet takes, such as 'cpu=200m,memory=512Mi'", (value) => RESOURCES.test(value))
 
-/** Checksums come from the same place as the files, so the way there must be authentic. */
+/** Checksums come from the same server as the files, so the connection must be authentic. */
 const isReleaseUrl = (value: string) => {
   if (!/^https?:\/\/[\w.:/~%+-]+$/.test(value) || !URL.canParse(value)) return false
   const { protocol, hostname } = new URL(value)
@@ -37,7 +37,7 @@ const OUR_KUBELET_ARGS: Record<string, string> = {
   'config-dir': 'K3s writes it.'
 }
 
-/** etcd's member identity, addresses and certificates are K3s's own; changing one breaks the member. */
+/** K3s sets etcd's member identity, addresses and certificates. Changing one breaks the member. */
 const OUR_ETCD_ARG = /^(name|data-dir|wal-dir|config-file|force-new-cluster|(listen|initial|advertise|discovery)-.+)$/
 const ETCD_TLS_ARG = /(cert|key|ca)-file$|(^|-)client-cert-auth$|^(peer-)?auto-tls$/
 
@@ -65,10 +65,10 @@ const kubeletRemedy = (name: string) => (Object.hasOwn(OUR_KUBELET_ARGS, name) ?
 const etcdRemedy = (name: string) =>
   OUR_ETCD_ARG.test(name) || ETCD_TLS_ARG.test(name) ? 'Delete it: K3s manages the member itself.' : undefined
 
-/** flannel gives each node a /24: its network, bridge and broadcast addresses are no pod's. */
+/** flannel gives each node a /24. Its network, bridge and broadcast addresses are not for pods. */
 const MOST_PODS = 253
 
-/** The release, and how it runs. */
+/** The K3s release, and how it runs. */
 export const k3s = section({
   version: text('a K3s release such as v1.36.5+k3s1', (value) => VERSION.test(value)).default('v1.36.5+k3s1'),
   release_url: text('an https address without user, query or fragment', isReleaseUrl)
@@ -82,7 +82,7 @@ export const k3s = section({
   server_taint: yesOrNo().default(true)
 })
 
-/** Those that each server takes of etcd. */
+/** The snapshots of etcd that each server takes. */
 export const snapshots = section({
   schedule: text("five cron fields such as '0 */6 * * *', or @hourly, @daily, @weekly", isSchedule)
     .default('0 */6 * * *'),

@@ -18,7 +18,7 @@ export const ssh = section({
   port: port().default(22)
 })
 
-/** What a node must have, and be, before K3s comes. */
+/** What a node needs before K3s is installed. */
 export const prepare = section({
   packages: list(text('the name of a Debian package', (value) => PACKAGE.test(value)), 0, 100, 'packages')
     .default(['ca-certificates', 'conntrack', 'e2fsprogs', 'ethtool', 'iptables', 'kmod', 'python3', 'ufw']),
@@ -28,7 +28,7 @@ export const prepare = section({
   agent: machine(2, 3.5, 20)
 })
 
-/** What the cluster must still carry without its lost workers. */
+/** What the cluster must still be able to run without its lost workers. */
 export const capacity = section({
   lost_workers: integer(0, 100, 'workers').default(1),
   pods: integer(1, 100_000, 'pods').default(1000),

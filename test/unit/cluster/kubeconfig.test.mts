@@ -160,18 +160,42 @@ test('a server without a kubeconfig says so, and the file stays as it is', async
   assert.equal(written(), others)
 })
 
-test('the API answers through the load balancer, or it is told why not', async () => {
-  const asked: string[] = []
-  assert.is(await answersThroughBalancer({ kubectl: fakeKubectl((command) => (asked.push(command), 'ok')) }).check(), '')
-  assert.equal(asked, ['get --raw /readyz'])
-  const refused = fakeKubectl(() => { throw new Error('the API does not answer within 20 s') })
-  assert.match(await answersThroughBalancer({ kubectl: refused }).check().catch(({ message }: Error) => message), /does not answer within 20 s/)
+const second = hostOf('k3s-master-02', { role: 'server', address: '10.0.0.101' })
+
+/** What is said where requests to these addresses fail; one to the load balancer fails so many times. */
+const balanced = async (down: string[], failing = 0) => {
+  const asked: (string | undefined)[] = []
+  const kubectl = fakeKubectl((command, { server }) => {
+    assert.is(command, 'get --raw /readyz')
+    asked.push(server)
+    const through = server === 'https://10.0.0.10:6443'
+    if (through ? asked.filter((one) => one === server).length <= failing : down.some((one) => server?.includes(one))) throw new Error('no answer')
+    return 'ok'
+  })
+  return { asked, words: await answersThroughBalancer({ kubectl, servers: [first, second], settings }).check() }
+}
+
+test('the API is asked often enough through the load balancer to reach every server, and each server by itself', async () => {
+  const { asked, words } = await balanced([])
+  assert.is(words, '')
+  assert.equal(asked.toSorted(), [
+    'https://10.0.0.100:6443', 'https://10.0.0.101:6443', ...Array.from({ length: 4 }, () => 'https://10.0.0.10:6443')
+  ])
+})
+
+test("the load balancer's fault is told from the servers'", async () => {
+  const told = async (...args: Parameters<typeof balanced>): Promise<string> => (await balanced(...args)).words
+  assert.is(await told([], 1), '1 of 4 requests failed (no answer): every server answers by itself, so it is the load balancer')
+  assert.is(await told(['10.0.0.101'], 2), '2 of 4 requests failed (no answer): k3s-master-01 answer by themselves, k3s-master-02 not: it goes on sending there')
+  assert.is(await told(['10.0.0.10'], 4), '4 of 4 requests failed (no answer): no server answers by itself either')
+  assert.is(await told(['10.0.0.101']), '', 'a server that is down is not this step\'s')
 })
 
 test('an interruption is thrown', async () => {
   const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
   const kubectl = fakeKubectl(() => { throw interrupted })
-  await answersThroughBalancer({ kubectl }).check().then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
+  await answersThroughBalancer({ kubectl, servers: [first], settings }).check()
+    .then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
 })
 
 test('by hand the same context is merged into the file, with sudo for the server and for the owner alone', () => {

@@ -9,8 +9,9 @@ import type { Host } from '../../../lib/input/inventory.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
-const { clean, cutOff, dead, killed, killPod, leaderOf, partition, scripted } = await import('../../../lib/drill/cuts.mts')
-const { capture } = await import('../../../lib/reach/ssh.mts')
+const { clean, cutOff, dead, killK3s, killPod, partition, scripted } = await import('../../../lib/drill/cuts.mts')
+const { createSsh } = await import('../../../lib/reach/ssh.mts')
+const ssh = createSsh()
 
 const node: Host = {
   name: 'k3s-master-02', address: '10.0.0.101', publicAddress: '', user: 'root', fqdn: '', role: 'server',
@@ -54,12 +55,17 @@ const begin = (command: string, args: string[]): number => {
 const into = (place: number): string[] => [`--target=${place}`, ...ownNetwork]
 const run = (place: number, script: string) => spawnSync('nsenter', [...into(place), 'bash', '-c', script], { encoding: 'utf8' })
 const rules = (): string => run(here, 'iptables -t mangle -S | grep -v ^-P').stdout
-const curl = (from: number, address: string, to: string, seconds: number): number | null =>
-  run(from, `curl -s --noproxy '*' -o /dev/null -m ${seconds} ${address && `--interface ${address}`} http://${to}/`).status
-const reaches = (from: number, address: string, to: string): boolean => curl(from, address, to, 2) === 0
-const timesOut = (from: number, address: string, to: string): boolean => curl(from, address, to, 0.3) === 28
-const until = async (ask: () => boolean): Promise<void> => {
-  for (let tries = 0; !ask(); tries++) {
+const curl = (from: number, address: string, to: string, seconds: number): Promise<number | null> => {
+  const command = `curl -s --noproxy '*' -o /dev/null -m ${seconds} ${address && `--interface ${address}`} http://${to}/`
+  return new Promise((resolve) => spawn('nsenter', [...into(from), 'bash', '-c', command], { stdio: 'ignore' }).on('close', resolve))
+}
+const reaches = async (from: number, address: string, to: string): Promise<boolean> => (await curl(from, address, to, 2)) === 0
+const timesOut = async (from: number, address: string, to: string): Promise<boolean> => (await curl(from, address, to, 0.3)) === 28
+const allHold = async (facts: Record<string, Promise<boolean>>): Promise<void> => {
+  for (const [what, fact] of Object.entries(facts)) assert.ok(await fact, what)
+}
+const until = async (ask: () => boolean | Promise<boolean>): Promise<void> => {
+  for (let tries = 0; !(await ask()); tries++) {
     if (tries > 100) throw new Error('the namespaces do not come up')
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
@@ -83,40 +89,46 @@ ip addr add 10.42.1.5/24 dev pod; ip link set pod up; ip link set lo up`)
   program('ssh', `for word; do command=$word; done
 export SSH_CONNECTION='10.0.0.2 50000 10.0.0.101 22'
 exec nsenter ${into(here).join(' ')} bash -c "$command"`)
-  await until(() => ['22', '8080', '2381'].every((port) => reaches(others, '10.0.0.2', `10.0.0.101:${port}`)) && reaches(here, '', '10.0.0.2:8080'))
+  const answers = (): Promise<boolean[]> => Promise.all([
+    ...['22', '8080', '2381'].map((port) => reaches(others, '10.0.0.2', `10.0.0.101:${port}`)), reaches(here, '', '10.0.0.2:8080')
+  ])
+  await until(async () => (await answers()).every(Boolean))
 }
 
 test('a node that is cut off is reached by nothing but the bastion over ssh, and reaches nobody; nobody is told', async () => {
-  const cut = scripted(node, { how: 'x', script: cutOff })
+  const cut = scripted(ssh, node, { how: 'x', script: cutOff })
   await cut.make(signal)
-  assert.ok(reaches(others, '10.0.0.2', '10.0.0.101:22'), 'the bastion, ssh')
-  assert.ok(timesOut(others, '10.0.0.2', '10.0.0.101:8080'), 'the bastion, anything else')
-  assert.ok(timesOut(others, '10.0.0.100', '10.0.0.101:22'), "another node's ssh")
-  assert.ok(timesOut(here, '', '10.0.0.2:8080'), 'from the node outwards')
-  assert.ok(reaches(here, '', '10.0.0.101:8080'), 'the node itself')
-  assert.ok(reaches(here, '', '10.42.1.5:8080'), 'its pods')
+  await allHold({
+    'the bastion, ssh': reaches(others, '10.0.0.2', '10.0.0.101:22'),
+    'the bastion, anything else': timesOut(others, '10.0.0.2', '10.0.0.101:8080'),
+    "another node's ssh": timesOut(others, '10.0.0.100', '10.0.0.101:22'),
+    'from the node outwards': timesOut(here, '', '10.0.0.2:8080'),
+    'the node itself': reaches(here, '', '10.0.0.101:8080'),
+    'its pods': reaches(here, '', '10.42.1.5:8080')
+  })
   await cut.undo(signal)
-  assert.ok(reaches(others, '10.0.0.100', '10.0.0.101:8080') && reaches(here, '', '10.0.0.2:8080'))
+  await allHold({ 'another node, again': reaches(others, '10.0.0.100', '10.0.0.101:8080'), 'outwards, again': reaches(here, '', '10.0.0.2:8080') })
   assert.is(rules(), '')
 })
 
 test('a server that is isolated reaches clients, and the other servers do not reach it', async () => {
-  const cut = scripted(node, { how: 'x', script: partition(['10.0.0.100', '10.0.0.102']) })
+  const cut = scripted(ssh, node, { how: 'x', script: partition(['10.0.0.100', '10.0.0.102']) })
   await cut.make(signal)
-  assert.ok(reaches(others, '10.0.0.2', '10.0.0.101:8080'), 'a client')
-  assert.ok(reaches(here, '', '10.0.0.2:8080'), 'to a client')
-  for (const server of ['10.0.0.100', '10.0.0.102']) {
-    assert.ok(timesOut(others, server, '10.0.0.101:8080'))
-    assert.ok(timesOut(here, '', `${server}:8080`))
-  }
+  await allHold({
+    'a client': reaches(others, '10.0.0.2', '10.0.0.101:8080'),
+    'to a client': reaches(here, '', '10.0.0.2:8080'),
+    ...Object.fromEntries(['10.0.0.100', '10.0.0.102'].flatMap((server) => [
+      [`from ${server}`, timesOut(others, server, '10.0.0.101:8080')], [`to ${server}`, timesOut(here, '', `${server}:8080`)]
+    ]))
+  })
   await cut.undo(signal)
-  assert.ok(reaches(others, '10.0.0.100', '10.0.0.101:8080') && reaches(here, '', '10.0.0.102:8080'))
+  await allHold({ 'a server, again': reaches(others, '10.0.0.100', '10.0.0.101:8080'), 'to a server, again': reaches(here, '', '10.0.0.102:8080') })
   assert.is(rules(), '')
 })
 
 test('the timer that takes the cut back is there before the cut', async () => {
   told()
-  const cut = scripted(node, { how: 'x', script: cutOff })
+  const cut = scripted(ssh, node, { how: 'x', script: cutOff })
   await cut.make(signal)
   assert.equal(told(), [
     'systemd-run --quiet --collect --unit=keybuzz-drill-restore --on-active=180 --timer-property=AccuracySec=1s ' +
@@ -133,7 +145,7 @@ test('the timer that takes the cut back is there before the cut', async () => {
 
 test('k3s is killed alone, held down, and started again', async () => {
   told()
-  const cut = scripted(node, { how: 'x', script: killed })
+  const cut = scripted(ssh, node, { how: 'x', script: killK3s })
   await cut.make(signal)
   assert.equal(told().slice(2), [
     'systemctl daemon-reload',
@@ -151,7 +163,7 @@ test('k3s is killed alone, held down, and started again', async () => {
 })
 
 test('a cut is taken back as often as one likes, and k3s is started only where it was killed', async () => {
-  const cut = scripted(node, { how: 'x', script: cutOff })
+  const cut = scripted(ssh, node, { how: 'x', script: cutOff })
   await cut.undo(signal)
   await cut.make(signal)
   await cut.undo(signal)
@@ -160,14 +172,14 @@ test('a cut is taken back as often as one likes, and k3s is started only where i
 })
 
 test('what a killed drill has left is taken back, before anything else is cut', async () => {
-  await scripted(node, { how: 'x', script: cutOff }).make(signal)
-  assert.equal(await clean([node], signal), ['k3s-master-02'])
+  await scripted(ssh, node, { how: 'x', script: cutOff }).make(signal)
+  assert.equal(await clean(ssh, [node], signal), ['k3s-master-02'])
   assert.is(rules(), '')
-  assert.equal(await clean([node], signal), [])
-  await scripted(node, { how: 'x', script: cutOff }).make(signal)
-  const second = scripted(node, { how: 'x', script: partition(['10.0.0.100']) })
+  assert.equal(await clean(ssh, [node], signal), [])
+  await scripted(ssh, node, { how: 'x', script: cutOff }).make(signal)
+  const second = scripted(ssh, node, { how: 'x', script: partition(['10.0.0.100']) })
   await second.make(signal)
-  assert.ok(reaches(here, '', '10.0.0.2:8080'))
+  assert.ok(await reaches(here, '', '10.0.0.2:8080'))
   await second.undo(signal)
   assert.is(rules(), '')
 })
@@ -175,7 +187,7 @@ test('what a killed drill has left is taken back, before anything else is cut', 
 test("others' rules stay as they are", async () => {
   const theirs = '-A PREROUTING -i lo -j ACCEPT\n'
   run(here, `iptables -t mangle ${theirs}`)
-  const cut = scripted(node, { how: 'x', script: cutOff })
+  const cut = scripted(ssh, node, { how: 'x', script: cutOff })
   await cut.make(signal)
   assert.ok(rules().includes('-A PREROUTING -j KEYBUZZ-DRILL-IN\n-A PREROUTING -i lo -j ACCEPT'), rules())
   await cut.undo(signal)
@@ -186,7 +198,7 @@ test("others' rules stay as they are", async () => {
 test('without a way in for the bastion nothing is cut', async () => {
   const text = readFileSync(join(folder, 'ssh'), 'utf8')
   writeFileSync(join(folder, 'ssh'), text.replace(/^export .*$/m, 'export SSH_CONNECTION=unknown'))
-  const cut = scripted(node, { how: 'x', script: cutOff })
+  const cut = scripted(ssh, node, { how: 'x', script: cutOff })
   try {
     await cut.make(signal)
     assert.unreachable()
@@ -200,7 +212,7 @@ test('without a way in for the bastion nothing is cut', async () => {
 })
 
 test('a rule that cannot be removed is an error, not a success', async () => {
-  const cut = scripted(node, { how: 'x', script: cutOff })
+  const cut = scripted(ssh, node, { how: 'x', script: cutOff })
   await cut.make(signal)
   run(here, 'iptables -t mangle -A INPUT -j KEYBUZZ-DRILL-IN')
   try {
@@ -216,7 +228,7 @@ test('a rule that cannot be removed is an error, not a success', async () => {
 
 test('a pod without processes is told', async () => {
   try {
-    await capture(node, killPod('0f0e0d0c-0b0a-4908-8706-050403020100'))
+    await ssh.capture(node, killPod('0f0e0d0c-0b0a-4908-8706-050403020100', 1))
     assert.unreachable()
   } catch (error) {
     assert.match((error as Error).message, /no process of the pod was found/)
@@ -226,14 +238,13 @@ test('a pod without processes is told', async () => {
 always('power is given back once, and waited for', async () => {
   const calls: string[] = []
   const power = { off: async () => void calls.push('off'), on: async () => void calls.push('on') }
-  const cut = dead({ ...node, address: '192.0.2.255' }, power)
+  const cut = dead(ssh, { ...node, address: '192.0.2.255' }, power)
   if (can.status === 0) program('ssh', 'echo gone >&2; exit 255')
   await cut.make(signal)
   for (let tries = 0; tries < 2; tries++) {
     await cut.undo(signal).then(() => assert.unreachable(), (error: Error) => assert.match(error.message, /unreachable/))
   }
   assert.equal(calls, ['off', 'on'])
-  assert.is(await leaderOf([node], 0, signal), undefined)
 })
 
 always.run()

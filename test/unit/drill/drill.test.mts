@@ -7,6 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Run } from '../../../lib/run/run.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
@@ -18,7 +19,7 @@ read -r seconds size
 script=$(head -c "$size")
 case $script in
   *systemd-run*) echo "cut $target" >> ${log} ;;
-  *etcd_server*) cat "${folder}/\${target#*@}" || exit 1 ;;
+  *2381*) cat "${folder}/\${target#*@}" || exit 1 ;;
   *keybuzz-drill*) echo "clean $target" >> ${log}; cat ${folder}/left ;;
 esac
 `)
@@ -26,6 +27,7 @@ chmodSync(join(folder, 'ssh'), 0o755)
 
 const { drill, DrillFailed } = await import('../../../lib/drill/drill.mts')
 const { createRun } = await import('../../../lib/run/run.mts')
+const { createSsh } = await import('../../../lib/reach/ssh.mts')
 const { defaultSettings } = await import('../../../lib/input/settings.mts')
 
 const host = (name: string, address: string, role: Host['role']): Host => ({
@@ -54,31 +56,33 @@ const start = ({ etcd = [leader, follower, follower], left = '', unready, voters
   const notes: string[] = []
   const asked: string[] = []
   const interrupt = new AbortController()
-  const settings = defaultSettings()
-  const run: Run = createRun({
-    mode: 'apply', script: 'x', hosts: few, chosen: few, flags: {}, pending: false, signal: interrupt.signal,
-    settings: { ...settings, load_balancers: { api: { address: '127.0.0.1', port: 1, names: [] }, http: [] } },
-    listener: { begins: () => {}, ends: () => {}, outcome: () => {}, note: (line) => notes.push(line) }
-  })
   const condition = (type: string, so: boolean) => ({ type, status: so ? 'True' : 'False' })
-  const kubectl = async (args: string[]): Promise<string> => {
-    asked.push(args.join(' '))
-    const items = (list: unknown[]): string => JSON.stringify({ items: list })
-    if (args[0] === 'config') return config
-    if (args.includes('nodes')) {
+  const items = (list: unknown[]): string => JSON.stringify({ items: list })
+  const kubectl = fakeKubectl((command) => {
+    asked.push(command)
+    if (command.startsWith('config')) return config
+    if (command.includes('get nodes')) {
       return items(hosts.map(({ name }, index) => ({
         metadata: { name }, spec: {}, status: { conditions: [condition('Ready', name !== unready), condition('EtcdIsVoter', index < voters)] }
       })))
     }
-    if (args.includes('daemonset')) return JSON.stringify({ status: { desiredNumberScheduled: 4, numberReady: ingress } })
-    if (args.includes('pods')) {
+    if (command.includes('get daemonset')) return JSON.stringify({ status: { desiredNumberScheduled: 4, numberReady: ingress } })
+    if (command.includes('get pods')) {
       return items(Array.from({ length: pods }, () => ({
         metadata: { name: 'x', uid: 'x' }, spec: { nodeName: 'worker-a' }, status: { conditions: [condition('Ready', true)] }
       })))
     }
     return ''
-  }
-  return { notes, asked, interrupt, drilled: drill(run, { kubectl, canaryHost: 'canary.test' }) }
+  })
+  const settings = defaultSettings()
+  const { signal } = interrupt
+  const run: Run = createRun({
+    mode: 'apply', script: 'x', hosts: few, chosen: few, pending: false, signal, kubectl, ssh: createSsh({ signal }),
+    release: () => { throw new Error('the release is not needed') },
+    settings: { ...settings, load_balancers: { api: { address: '127.0.0.1', port: 1, names: [] }, http: [] } },
+    listener: { begins: () => {}, ends: () => {}, outcome: () => {}, note: (line) => notes.push(line) }
+  })
+  return { notes, asked, interrupt, drilled: drill(run, { canaryHost: 'canary.test', calm: 0.6 }) }
 }
 const failure = async (promise: Promise<unknown>): Promise<Error> =>
   promise.then(() => { throw new Error('it did not fail') }, (error: Error) => error)

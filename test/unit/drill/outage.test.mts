@@ -2,26 +2,26 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { tally, type Sample } from '../../../lib/drill/outage.mts'
 
-type Shape = { target?: string; took?: number; why?: string }
+type Shape = { endpoint?: string; took?: number; why?: string }
 
 // Requests every 200 ms from the first to the last time, each answered after 10 ms.
-const every200 = (first: number, last: number, { target = 'a', took = 10, why = '' }: Shape = {}): Sample[] =>
+const every200 = (first: number, last: number, { endpoint = 'a', took = 10, why = '' }: Shape = {}): Sample[] =>
   Array.from({ length: (last - first) / 200 + 1 }, (_, index) => {
     const sent = first + index * 200
-    return { target, sent, ended: sent + took, why }
+    return { endpoint, sent, ended: sent + took, why }
   })
 
-const window = { from: 0, to: 10_000 }
-const outage = (samples: Sample[], during = window): number => tally(samples, during).outage
+const period = { from: 0, to: 10_000 }
+const outage = (samples: Sample[], during = period): number => tally(samples, during).outage
 
 test('without a failure there is no outage, however slow the answers are', () => {
-  const all = tally([...every200(0, 9800), ...every200(100, 900, { took: 1900 })], window)
+  const all = tally([...every200(0, 9800), ...every200(100, 900, { took: 1900 })], period)
   assert.equal(all, { requests: 55, failed: 0, outage: 0, slowest: 1.9, why: {} })
 })
 
 test('an outage lasts from the last request that was still answered to the first answer after it', () => {
   const samples = [...every200(0, 2000), ...every200(2200, 4800, { why: 'connection refused' }), ...every200(5000, 9800)]
-  assert.equal(tally(samples, window), {
+  assert.equal(tally(samples, period), {
     requests: 50, failed: 14, outage: 3.01, slowest: 0.01, why: { 'connection refused': 14 }
   })
 })
@@ -39,7 +39,7 @@ test('a request that had to wait for the end of an outage does not make it short
 })
 
 test('an answer ends an outage also where one to an earlier request is still to come', () => {
-  const late = { target: 'a', sent: 3200, ended: 5000, why: '' }
+  const late = { endpoint: 'a', sent: 3200, ended: 5000, why: '' }
   assert.is(outage([...every200(0, 2000), ...every200(2200, 3000, { why: 'x' }), late, ...every200(3400, 9800)]), 1.41)
 })
 
@@ -49,7 +49,7 @@ test('a single failure is an outage of two intervals at most', () => {
 
 test('where every third request fails, each is an outage of its own', () => {
   const samples = every200(0, 9800).map((sample, index) => (index % 3 === 1 ? { ...sample, why: 'x' } : sample))
-  const { failed, outage: longest } = tally(samples, window)
+  const { failed, outage: longest } = tally(samples, period)
   assert.equal({ failed, longest }, { failed: 17, longest: 0.41 })
 })
 
@@ -58,20 +58,20 @@ test('the longest of several outages counts', () => {
   assert.is(outage([...every200(0, 800), ...bad(1000, 1400), ...every200(1600, 3000), ...bad(3200, 5000), ...every200(5200, 9800)]), 2.21)
 })
 
-test('an outage at an edge of the window goes to that edge', () => {
+test('an outage at an edge of the period goes to that edge', () => {
   assert.is(outage([...every200(0, 1000, { why: 'x' }), ...every200(1200, 9800)]), 1.21)
   assert.is(outage([...every200(0, 8000), ...every200(8200, 9800, { why: 'x' })]), 2)
   assert.is(outage(every200(0, 9800, { why: 'x' })), 10)
 })
 
-test('what was sent outside the window does not count', () => {
+test('what was sent outside the period does not count', () => {
   const samples = [...every200(0, 2000, { why: 'x' }), ...every200(2200, 9800)]
   assert.equal(tally(samples, { from: 2200, to: 9000 }), { requests: 35, failed: 0, outage: 0, slowest: 0.01, why: {} })
 })
 
-test('one target that answers does not hide another that does not', () => {
+test('one endpoint that answers does not hide another that does not', () => {
   const one = [...every200(0, 2000), ...every200(2200, 4000, { why: 'x' }), ...every200(4200, 9800)]
-  assert.is(outage([...one, ...every200(0, 9800, { target: 'b' })]), 2.21)
+  assert.is(outage([...one, ...every200(0, 9800, { endpoint: 'b' })]), 2.21)
 })
 
 test('the order in which requests ended does not matter', () => {
@@ -80,7 +80,7 @@ test('the order in which requests ended does not matter', () => {
 })
 
 test('no requests are no outage', () => {
-  assert.equal(tally([], window), { requests: 0, failed: 0, outage: 0, slowest: 0, why: {} })
+  assert.equal(tally([], period), { requests: 0, failed: 0, outage: 0, slowest: 0, why: {} })
 })
 
 test.run()

@@ -1,6 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { drillMarkdown, renderDrill, type DrillRow } from '../../../lib/drill/drill.mts'
+import type { DrillRow } from '../../../lib/drill/away.mts'
+import { drillTable, renderDrill } from '../../../lib/drill/table.mts'
 
 const well = { requests: 250, failed: 0, outage: 0, slowest: 0.043, why: {} }
 const rows: DrillRow[] = [
@@ -26,12 +27,23 @@ test('the table of a drill, and below it what was done', () => {
   ])
 })
 
-test('the same table in Markdown', () => {
-  assert.is(drillMarkdown(rows), `\
-| Event | Target | Away | New leader | API outage | Failed | HTTP outage | Failed | Pods moved | Well after | How |
-| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --- |
-| etcd leader killed | k3s-master-02 | 21.2 s | 2.3 s | 3.0 s | 14 of 250 | 0.0 s | 0 of 500 | – | 9.0 s | SIGKILL to its k3s, which is held down |
-| worker dies | k3s-worker-01 | 75.0 s | – | 0.0 s | 0 of 250 | 0.0 s | 0 of 250 | 71.5 s | 12.0 s | its power \\| off |`)
+test('the same as a table for a page, of what users noticed', () => {
+  const { heading, columns, rows: cells } = drillTable(rows)
+  assert.is(heading, 'Failover drill')
+  assert.equal(columns, ['Taken away', 'API away', 'HTTP away', 'New leader after', 'Pods moved after', 'All well after'])
+  assert.equal(cells, [
+    [
+      { text: 'etcd leader killed', name: 'k3s-master-02', small: 'SIGKILL to its k3s, which is held down' },
+      { text: '3.0 s', small: '14 of 250 failed' }, { text: '0.0 s', small: '0 of 500 failed' },
+      { text: '2.3 s' }, { text: '–' }, { text: '9.0 s' }
+    ],
+    [
+      { text: 'worker dies', name: 'k3s-worker-01', small: 'its power | off' },
+      { text: '0.0 s', small: '0 of 250 failed' }, { text: '0.0 s', small: '0 of 250 failed' },
+      { text: '–' }, { text: '1 min 12 s' }, { text: '12.0 s' }
+    ]
+  ])
+  assert.equal(drillTable([]).rows, [])
 })
 
 test.run()

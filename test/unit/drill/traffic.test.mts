@@ -7,63 +7,64 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { apiTarget, httpTargets, startProbes, type Target } from '../../../lib/drill/traffic.mts'
+import { apiEndpoint, httpEndpoints, startTraffic, type Endpoint } from '../../../lib/drill/traffic.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
 
 const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds))
-const target = (ask: () => Promise<string>, name = 'the API', kind: Target['kind'] = 'api'): Target => ({ name, kind, ask })
+const endpoint = (ask: () => Promise<string>, name = 'the API', kind: Endpoint['kind'] = 'api'): Endpoint => ({ name, kind, ask })
 
 test('requests are sent at a fixed rate, whether the ones before were answered or not', async () => {
-  const probes = startProbes([target(async () => (await sleep(400), ''))], 40)
-  await sleep(1000)
-  probes.stop()
-  await probes.settle()
-  const samples = probes.samples('api')
+  const traffic = startTraffic([endpoint(async () => (await sleep(200), ''))], { interval: 20 })
+  await sleep(500)
+  traffic.stop()
+  await traffic.settle()
+  const samples = traffic.samples('api')
   assert.ok(samples.length > 10 && samples.length <= 26, `${samples.length} requests`)
-  for (const { sent, ended } of samples) assert.ok(ended - sent >= 390)
+  for (const { sent, ended } of samples) assert.ok(ended - sent >= 195)
 })
 
-test('no more than 25 requests to a target are under way', async () => {
+test('no more than 25 requests to an endpoint are under way', async () => {
   let open = 0
-  const probes = startProbes([target(() => (open++, new Promise(() => {})))], 5)
-  await sleep(400)
-  probes.stop()
+  const traffic = startTraffic([endpoint(() => (open++, new Promise(() => {})))], { interval: 5 })
+  await sleep(250)
+  traffic.stop()
   assert.is(open, 25)
 })
 
 test('a computer that is busy leaves requests out, and does not send them all at once afterwards', async () => {
   const sent: number[] = []
-  const probes = startProbes([target(async () => (sent.push(performance.now()), ''))], 20)
+  const traffic = startTraffic([endpoint(async () => (sent.push(performance.now()), ''))], { interval: 20 })
   await sleep(50)
   const end = performance.now() + 300
   while (performance.now() < end);
   await sleep(50)
-  probes.stop()
+  traffic.stop()
   assert.ok(sent.length < 12, `${sent.length} requests`)
 })
 
-test('what does not answer well is told, by target', async () => {
+test('what does not answer well is told, by endpoint', async () => {
   let why = ''
-  const probes = startProbes([
-    target(async () => why),
-    target(async () => '', 'HTTP through 10.0.0.5', 'http'),
-    target(() => new Promise(() => {}), 'HTTP through 10.0.0.6', 'http')
-  ], 100)
-  await sleep(1250)
-  const troubles = probes.troubles(5)
+  const traffic = startTraffic([
+    endpoint(async () => why),
+    endpoint(async () => '', 'HTTP through 10.0.0.5', 'http'),
+    endpoint(() => new Promise(() => {}), 'HTTP through 10.0.0.6', 'http')
+  ], { interval: 50, slow: 500 })
+  await sleep(625)
+  const troubles = traffic.troubles(5)
   assert.is(troubles.length, 1)
-  assert.match(troubles[0]!, /^HTTP through 10.0.0.6: (\d) of the last \1 requests failed \(no answer within 1000 ms\)$/)
-  assert.equal(probes.silent(5), ['HTTP through 10.0.0.6'])
+  assert.match(troubles[0]!, /^HTTP through 10.0.0.6: (\d) of the last \1 requests failed \(no answer within 500 ms\)$/)
+  assert.equal(traffic.silent(5), ['HTTP through 10.0.0.6'])
   why = 'connection refused'
+  await sleep(75)
+  traffic.stop()
+  assert.match(traffic.troubles(0.2)[0]!, /^the API: [12] of the last [345] requests failed \(connection refused\)$/)
+  assert.is(traffic.samples('http').length, traffic.samples('api').length)
   await sleep(150)
-  probes.stop()
-  assert.match(probes.troubles(0.4)[0]!, /^the API: [12] of the last [345] requests failed \(connection refused\)$/)
-  assert.is(probes.samples('http').length, probes.samples('api').length)
-  await sleep(300)
-  assert.equal(probes.silent(0.2), ['the API', 'HTTP through 10.0.0.5', 'HTTP through 10.0.0.6'])
+  assert.equal(traffic.silent(0.1), ['the API', 'HTTP through 10.0.0.5', 'HTTP through 10.0.0.6'])
 })
 
-const folder = mkdtempSync(join(tmpdir(), 'keybuzz-probes-'))
+const folder = mkdtempSync(join(tmpdir(), 'keybuzz-traffic-'))
 test.after(() => rmSync(folder, { recursive: true }))
 const read = (name: string): Buffer => readFileSync(join(folder, name))
 const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' })
@@ -90,9 +91,9 @@ const config = JSON.stringify({
   clusters: [{ cluster: { 'certificate-authority-data': base64('ca.crt') } }],
   users: [{ user: { 'client-certificate-data': base64('admin.crt'), 'client-key-data': base64('admin.key') } }]
 })
-const asked: string[][] = []
-const apiOn = (port: number): Promise<Target> =>
-  apiTarget(settingsFor(port), async (args) => (asked.push(args), config))
+const asked: string[] = []
+const kubectl = fakeKubectl((command) => (asked.push(command), config))
+const apiOn = (port: number, timeout?: number): Promise<Endpoint> => apiEndpoint(settingsFor(port), kubectl, timeout)
 
 let answer = 200
 let connections = 0
@@ -108,21 +109,21 @@ const apiPort = await listen(api)
 test.after(() => { api.closeAllConnections(); api.close() })
 
 test('the API is asked with the certificate of the kubeconfig, over a connection of its own each time', async () => {
-  const probe = await apiOn(apiPort)
-  assert.equal(asked.at(-1), ['config', 'view', '--raw', '--flatten', '--minify', '-o', 'json'])
-  for (let times = 0; times < 3; times++) assert.is(await probe.ask(), '')
+  const api = await apiOn(apiPort)
+  assert.is(asked.at(-1), 'config view --raw --flatten --minify -o json')
+  for (let times = 0; times < 3; times++) assert.is(await api.ask(), '')
   assert.is(connections, 3)
   assert.equal(new Set(paths), new Set(['GET /api/v1/namespaces/default']))
 })
 
 test('an API that answers otherwise, hangs, or is not there has failed', async () => {
-  const probe = await apiOn(apiPort)
+  const api = await apiOn(apiPort, 300)
   answer = 503
-  assert.is(await probe.ask(), 'HTTP 503')
+  assert.is(await api.ask(), 'HTTP 503')
   answer = 0
   const began = performance.now()
-  assert.is(await probe.ask(), 'no answer within 2000 ms')
-  assert.ok(performance.now() - began < 3000)
+  assert.is(await api.ask(), 'no answer within 300 ms')
+  assert.ok(performance.now() - began < 1300)
   answer = 200
   const closed = createHttpServer()
   const port = await listen(closed)
@@ -146,15 +147,15 @@ test('HTTP is asked for the canary by name, at each load balancer', async () => 
     response.writeHead(status).end('k3s-worker-01')
   })
   const port = await listen(balancer)
-  const [probe] = httpTargets(settingsFor(1), 'canary.test', port)
-  assert.is(probe!.name, 'HTTP through 127.0.0.1')
-  assert.is(await probe!.ask(), '')
+  const [http] = httpEndpoints(settingsFor(1), 'canary.test', port)
+  assert.is(http!.name, 'HTTP through 127.0.0.1')
+  assert.is(await http!.ask(), '')
   status = 502
-  assert.is(await probe!.ask(), 'HTTP 502')
+  assert.is(await http!.ask(), 'HTTP 502')
   assert.equal(seen, ['canary.test /name', 'canary.test /name'])
   balancer.close()
   balancer.closeAllConnections()
-  assert.is(await probe!.ask(), 'connection refused')
+  assert.is(await http!.ask(), 'connection refused')
 })
 
 test.run()

@@ -1,10 +1,11 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parse, parseAllDocuments } from 'yaml'
-import { canaryFaults, manifestValues, updateTimes } from '../../../lib/ingress/ingress.mts'
+import { canaryByHand, canaryFaults, manifestValues, updateTimes } from '../../../lib/ingress/ingress.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
 import { readManifest } from '../../../lib/cluster/objects.mts'
 import { defaultSettings, type Settings } from '../../../lib/input/settings.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
 
 const settings = (ingress: Partial<Settings['ingress']> = {}): Settings => {
   const defaults = defaultSettings()
@@ -56,7 +57,7 @@ const { signal } = new AbortController()
 const askedThrough: string[] = []
 const faults = (answers: string[], abort = signal): Promise<string> => {
   askedThrough.length = 0
-  return canaryFaults({ kubectl: async () => '', signal: abort, name: 'x' }, { nodes: [hosts[0]!], all: hosts }, settings(), async (address) => {
+  return canaryFaults({ kubectl: fakeKubectl(() => ''), signal: abort, name: 'x' }, { nodes: [hosts[0]!], all: hosts }, settings(), async (address) => {
     askedThrough.push(address)
     return { milliseconds: 1, status: 200, body: answers[askedThrough.length % answers.length]! }
   })
@@ -73,6 +74,23 @@ test('an answer that is no node of the cluster is not the canary', async () => {
   await faults(['somebody else'], given.signal).then(() => assert.unreachable('passed'), (error: Error) => {
     assert.is(error.name, 'AbortError')
   })
+})
+
+test('the canary by hand: made, asked for through nodes and load balancers, removed', async () => {
+  const lines = (await canaryByHand('canary', hosts, settings({ client_address: 'proxy-protocol' }))).split('\n')
+  const end = lines.indexOf('END')
+  const { spec } = parse(lines.slice(1, end).join('\n')) as { spec: { rules: { host: string }[] } }
+  assert.is(spec.rules[0]?.host, 'canary.keybuzz.internal')
+  assert.equal([lines[0], ...lines.slice(end + 2)], [
+    "kubectl apply -f - <<'END'",
+    'for address in 10.0.0.110 10.0.0.111; do',
+    `  echo "== $address"; curl -i --max-time 5 --haproxy-protocol -H 'Host: canary.keybuzz.internal' http://$address/name`,
+    'done',
+    'for address in 10.0.0.5 10.0.0.6; do',
+    `  echo "== $address"; curl -i --max-time 5 -H 'Host: canary.keybuzz.internal' http://$address/name`,
+    'done',
+    'kubectl -n keybuzz-netcheck delete ingress canary'
+  ])
 })
 
 test.run()

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert'
 const home = mkdtempSync(join(tmpdir(), 'keybuzz-secrets-'))
 process.env['HOME'] = home
 const { givenSecret, keepSecret, keptSecret, newSecret, redact, Secret } = await import('../../../lib/input/secrets.mts')
-const { tokenStep } = await import('../../../lib/node/k3s.mts')
+const { hasToken } = await import('../../../lib/node/k3s.mts')
 
 test('a secret prints as [secret] whichever way it is printed', () => {
   const secret = new Secret('sesame-1234')
@@ -26,9 +26,19 @@ test('a secret is struck out of every text, in base64 too', () => {
 })
 
 test('what the words of a token step say never holds the token', () => {
-  const { name, check } = tokenStep('/etc/rancher/k3s/token', new Secret('K10abc::server:very-hidden'))
-  assert.not.match(name, /hidden/)
-  assert.not.match((check as string).replaceAll(/== '[^']*'/g, ''), /hidden/)
+  for (const form of ['secure', 'secret'] as const) {
+    const { name, check, hint } = hasToken('token', new Secret('K10abc::server:very-hidden'), form)
+    assert.not.match(`${name} ${hint ?? ''}`, /hidden/)
+    assert.match(check as string, /== 'very-hidden'/)
+    assert.not.match((check as string).replaceAll(/== '[^']*'/g, ''), /hidden/)
+  }
+})
+
+test('a secret that is only named is shown by its name, and strikes nothing out', () => {
+  const named = Secret.named('<SOME_TOKEN>')
+  assert.is(named.reveal(), '<SOME_TOKEN>')
+  assert.is(`${named}`, '[secret]')
+  assert.is(redact('token <SOME_TOKEN>'), 'token <SOME_TOKEN>')
 })
 
 test('a kept secret is the same the next time, and nobody else can read it', async () => {

@@ -66,47 +66,6 @@ test('every page is read, with the token, and targets get their servers\' addres
   assert.equal([...tokens], ['Bearer t0ken-of-a-test'])
 })
 
-test('a service has its check, a null domain means no Host header', async () => {
-  const [first] = await (await api(balancers)).hetzner.loadBalancers()
-  assert.equal(first?.services[1], {
-    protocol: 'https', listenPort: 443, destinationPort: 80, proxyProtocol: false,
-    check: {
-      protocol: 'http', port: 80, interval: 15, timeout: 10, retries: 3,
-      http: { domain: '', path: '/healthz', response: '', statusCodes: ['200'], tls: false }
-    }
-  })
-})
-
-test('targets: servers, an address, and those that a label selector chose', async () => {
-  const [first, second] = await (await api(balancers)).hetzner.loadBalancers()
-  assert.equal(first?.targets[0], {
-    address: '10.0.0.100', name: 'k3s-master-01', usePrivate: true, selector: '',
-    health: [{ port: 80, status: 'healthy' }, { port: 443, status: 'healthy' }]
-  })
-  assert.equal(first?.targets[7], {
-    address: '10.0.0.114', name: '10.0.0.114', usePrivate: false, selector: '',
-    health: [{ port: 80, status: 'unhealthy' }, { port: 443, status: 'unhealthy' }]
-  })
-  assert.equal(second?.targets.map(({ address, selector }) => `${address} ${selector}`).slice(6), [
-    '10.0.0.113 role=k3s', '10.0.0.114 role=k3s' // the latter is in another network too
-  ])
-  assert.equal(second?.emptySelectors, ['role=k8s'])
-})
-
-test('a target over the public address, and one whose server is gone', async () => {
-  const page = JSON.parse(fixture('load-balancers-page-2.json')) as { load_balancers: { targets: object[] }[] }
-  page.load_balancers[0]!.targets = [
-    { type: 'server', server: { id: 102 }, use_private_ip: false, label_selector: null },
-    { type: 'server', server: { id: 999 }, use_private_ip: true }
-  ]
-  const { hetzner } = await api({ ...balancers, 'GET /load_balancers?page=1&per_page=50': [{ body: JSON.stringify(page) }] })
-  const [only] = await hetzner.loadBalancers()
-  assert.equal(only?.targets, [
-    { address: '198.51.100.12', name: 'k3s-master-02', usePrivate: false, selector: '', health: [] },
-    { address: '', name: 'server 999', usePrivate: true, selector: '', health: [] }
-  ])
-})
-
 test('a wrong token is told with what to do, at once and without the token', async () => {
   const list = { 'GET /servers?page=1&per_page=50': [{ status: 401, file: 'refused-unauthorized.json' }] }
   const { hetzner, requests } = await api(list)

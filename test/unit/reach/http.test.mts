@@ -4,10 +4,10 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { get, type ProbeOptions } from '../../../lib/reach/http.mts'
+import { get, isOpen, type GetOptions } from '../../../lib/reach/http.mts'
 
 // A server on 127.0.0.1 for as long as a request takes; what it received is returned beside the answer.
-const ask = async (serve: (socket: Socket, received: string) => void, options: ProbeOptions = {}) => {
+const ask = async (serve: (socket: Socket, received: string) => void, options: GetOptions = {}) => {
   let received = ''
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
@@ -133,6 +133,16 @@ test('closed in the middle', async () => {
 test('something that is no HTTP', async () => {
   assert.equal((await ask(reply('SSH-2.0-OpenSSH_9.6\r\n'))).answer, { error: 'no HTTP: "SSH-2.0-OpenSSH_9.6"' })
   assert.equal((await ask(reply('HTTP/one two\r\n\r\n'))).answer, { error: 'no HTTP: "HTTP/one two"' })
+})
+
+test('a port is open as long as something listens there', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  assert.is(await isOpen('127.0.0.1', port), true)
+  server.close()
+  await once(server, 'close')
+  assert.is(await isOpen('127.0.0.1', port), false)
 })
 
 test.run()

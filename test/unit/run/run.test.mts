@@ -1,146 +1,88 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Outcome, Run } from '../../../lib/run/run.mts'
-import type { Host } from '../../../lib/input/inventory.mts'
-import type { Step } from '../../../lib/run/step.mts'
+import type { Outcome } from '../../../lib/run/modes.mts'
+import type { NodeStep } from '../../../lib/run/step.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
+import { hostOf } from '../../support/hosts.mts'
 
 const folder = useFakeSsh()
 const { createRun } = await import('../../../lib/run/run.mts')
-const { ApiAway } = await import('../../../lib/reach/kubectl.mts')
-const { run: ssh, Unreachable } = await import('../../../lib/reach/ssh.mts')
+const { createSsh } = await import('../../../lib/reach/ssh.mts')
 const { defaultSettings } = await import('../../../lib/input/settings.mts')
 
-const host = (name: string, address = '192.0.2.1'): Host => ({
-  name, address, publicAddress: '', user: 'root', fqdn: '', role: 'agent', stack: 'k3s-node', pool: 'general', line: 2
-})
-const a = host('a')
-const b = host('b')
-const dead = host('dead', '192.0.2.255')
+const a = hostOf('a')
+const b = hostOf('b')
+const c = hostOf('c')
+const dead = hostOf('dead', { address: '192.0.2.255' })
 
-const tell = (mode: Run['mode'], hosts: Host[], chosen = hosts, signal = new AbortController().signal) => {
+type Options = Partial<Pick<Parameters<typeof createRun>[0], 'chosen' | 'signal' | 'pending' | 'settings'>>
+
+const tell = (mode: 'plan' | 'apply' | 'validate', hosts = [a], options: Options = {}) => {
   const outcomes: string[] = []
   const all: Outcome[] = []
   const notes: string[] = []
+  const ended: string[] = []
+  const { signal = new AbortController().signal } = options
   const run = createRun({
-    mode, script: '09_k3s_99', hosts, chosen, settings: defaultSettings(), flags: {}, pending: false, signal,
+    mode, script: '09_k3s_99', hosts, chosen: hosts, settings: defaultSettings(), pending: false, signal,
+    ssh: createSsh({ signal }), kubectl: fakeKubectl(() => ''), release: () => Promise.reject(new Error('no step asks for it')),
     listener: {
       begins: () => {},
-      ends: () => {},
+      ends: (target) => ended.push(target),
       note: (line) => notes.push(line),
       outcome: (target, outcome) => {
         outcomes.push(`${target} ${outcome.step}: ${outcome.result}`)
         all.push(outcome)
       }
-    }
+    },
+    ...options
   })
-  return { run, outcomes, all, notes }
+  return { run, outcomes, all, notes, ended }
 }
 
 let files = 0
-const newFile = () => join(folder, `fact-${files++}`)
-const fact = (file: string, name = 'has the file'): Step => ({
+const newFile = (): string => join(folder, `fact-${files++}`)
+const fact = (file: string, name = 'has the file'): NodeStep => ({
   name, check: `[[ -e ${file} ]] || echo is missing`, change: `touch ${file}`
 })
+const bad: NodeStep = { name: 'x', check: 'echo off' }
+const good: NodeStep = { name: 'x', check: 'true' }
 
-test('a plan changes nothing, and tells what depends on a change as unknown', async () => {
-  const file = newFile()
-  const { run, outcomes } = tell('plan', [a])
-  await run.on([a], () => [{ name: 'is fit', check: 'true' }, fact(file), { name: 'is ready', check: `cat ${file}` }])
-  assert.equal(outcomes, ['a is fit: ok', 'a has the file: pending', 'a is ready: unknown'])
-  assert.not(existsSync(file))
-})
-
-test('a plan tells every assertion that fails, not the first only, and no change that would not be made', async () => {
-  const { run, outcomes } = tell('plan', [a])
-  await run.on([a], () => [{ name: 'x', check: 'echo bad' }, { name: 'y', check: 'echo bad' }, fact(newFile())])
-  assert.equal(outcomes, ['a x: failed', 'a y: failed'])
-})
-
-test('a validation changes nothing, and what would be changed has failed, with the script that mends it', async () => {
-  const file = newFile()
-  const { run, outcomes, all } = tell('validate', [a])
-  await run.on([a], () => [fact(file), { name: 'is ready', check: `cat ${file}` }, { name: 'is fit', check: 'echo "= 3 of 4"' }])
-  assert.equal(outcomes, ['a has the file: failed', 'a is ready: failed', 'a is fit: ok'])
-  assert.is(all[0]!.hint, 'run 09_k3s_99, which mends it')
-  assert.is(all[2]!.evidence, '3 of 4')
-  assert.not(existsSync(file))
-})
-
-test('where the API is away no remedy is named, for none would help', async () => {
-  const { run, all } = tell('validate', [a])
-  const check = async (): Promise<string> => { throw new ApiAway('the API does not answer', { exitCode: 1, stdout: '' }) }
-  await run.once([
-    { name: 'has the objects', check, change: async () => assert.unreachable() },
-    { name: 'has the room', check, hint: 'add a worker' }
-  ])
-  assert.equal(all, ['has the objects', 'has the room'].map((step) => ({ step, result: 'failed', words: 'the API does not answer' })))
-})
-
-test('ctrl-C ends the waiting for a fact that the bastion looks at', async () => {
-  const { run } = tell('apply', [a], [a], AbortSignal.timeout(200))
-  const began = performance.now()
-  const waiting = run.once([{ name: 'comes', check: async () => 'not yet', within: 60 }])
-  assert.is(await waiting.then(() => '', (error: Error) => error.name), 'AbortError')
-  assert.ok(performance.now() - began < 5000)
-})
-
-test('a trial is left out of a plan, and made in an apply and in a validation', async () => {
-  const steps = [{ name: 'carries a load', check: async () => '', trial: true }]
-  for (const [mode, expected] of [['plan', []], ['apply', ['cluster carries a load: ok']], ['validate', ['cluster carries a load: ok']]] as const) {
-    const { run, outcomes } = tell(mode, [a])
-    await run.once(steps)
-    assert.equal(outcomes, expected)
+test('each mode takes the steps in its own way', async () => {
+  for (const [mode, result, made] of [['plan', 'pending', false], ['validate', 'failed', false], ['apply', 'changed', true]] as const) {
+    const file = newFile()
+    const { run, outcomes, ended } = tell(mode)
+    await run.on([a], () => [fact(file)])
+    assert.equal(outcomes, [`a has the file: ${result}`])
+    assert.equal(ended, ['a'])
+    assert.is(existsSync(file), made)
+    assert.is(run.mode, mode)
   }
 })
 
-test('an apply changes what differs, and the next one finds nothing to do', async () => {
-  const [one, two] = [newFile(), newFile()]
-  const steps = () => [fact(one, 'one'), fact(two, 'two'), { name: 'has both', check: `ls ${one} ${two} >/dev/null` }]
-  const first = tell('apply', [a])
-  await first.run.on([a], steps)
-  assert.equal(first.outcomes, ['a one: changed', 'a two: changed', 'a has both: ok'])
-  const second = tell('apply', [a])
-  await second.run.on([a], steps)
-  assert.equal(second.outcomes, ['a one: ok', 'a two: ok', 'a has both: ok'])
+test('a validation names the script that mends', async () => {
+  const { run, all } = tell('validate')
+  await run.on([a], () => [fact(newFile())])
+  assert.is(all[0]!.hint, 'run 09_k3s_99, which mends it')
 })
 
-test('a change after which the fact still does not hold has failed, and stops the host', async () => {
-  const { run, outcomes } = tell('apply', [a])
-  await run.on([a], () => [{ name: 'x', check: 'echo still off', change: 'true' }, fact(newFile(), 'later')])
-  await run.on([a], () => [fact(newFile(), 'next phase')])
-  assert.equal(outcomes, ['a x: failed'])
-})
-
-test('a fact in shell is waited for after a change from the bastion', async () => {
+test('a host on which something failed is left alone from then on', async () => {
   const file = newFile()
-  const { run, outcomes } = tell('apply', [a])
-  await run.on([a], () => [{
-    name: 'comes', within: 10, check: `[[ -e ${file} ]] || echo not yet`,
-    change: async () => void setTimeout(() => writeFileSync(file, ''), 1500)
-  }])
-  assert.equal(outcomes, ['a comes: changed'])
-})
-
-test('functions and shell are taken in their order', async () => {
-  const seen: string[] = []
-  const { run, outcomes } = tell('apply', [a])
-  const file = newFile()
-  await run.on([a], () => [
-    fact(file, 'shell'),
-    { name: 'function', check: async () => (seen.push(String(existsSync(file))), seen.length > 1 ? '' : 'off'), change: async () => {} },
-    { name: 'shell again', check: 'true' }
-  ])
-  assert.equal(outcomes, ['a shell: changed', 'a function: changed', 'a shell again: ok'])
-  assert.equal(seen, ['true', 'true'])
+  const { run, outcomes } = tell('apply', [a, b])
+  await run.on([a, b], ({ name }) => [name === 'a' ? { name: 'x', check: 'echo still off', change: 'true' } : good, fact(file, 'later')])
+  await run.on([a, b], ({ name }) => [fact(`${file}-${name}`, 'next phase')])
+  assert.equal(outcomes.toSorted(), ['a what follows: skipped', 'a x: failed', 'b later: changed', 'b next phase: changed', 'b x: ok'])
+  assert.not(existsSync(`${file}-a`))
+  assert.equal([run.stands(a), run.stands(b)], [false, true])
 })
 
 test('an unreachable host fails alone, and the others finish', async () => {
   const { run, outcomes, all } = tell('apply', [a, dead, b])
-  await run.on([a, dead, b], () => [{ name: 'x', check: 'true' }])
+  await run.on([a, dead, b], () => [good])
   assert.equal(outcomes.toSorted(), ['a x: ok', 'b x: ok', 'dead answers over ssh: failed'])
   assert.is(all.find(({ result }) => result === 'failed')!.words, [
     'unreachable: ssh root@192.0.2.255 exit 255',
@@ -148,52 +90,141 @@ test('an unreachable host fails alone, and the others finish', async () => {
   ].join('\n'))
 })
 
-test('one after the other: a failure stops those that follow', async () => {
-  const { run, outcomes, notes } = tell('apply', [a, b])
-  await run.on([a, b], ({ name }) => [{ name: 'x', check: `[[ ${name} == b ]] || echo off` }], 'serial')
-  assert.equal(outcomes, ['a x: failed'])
-  assert.equal(notes, ['b is not tried, because a failed'])
+test('where the steps of a host cannot be made, only it fails', async () => {
+  const { run, outcomes, all } = tell('plan', [a, b])
+  await run.on([a, b], ({ name }) => {
+    if (name === 'a') throw new Error('has no NIC')
+    return [good]
+  })
+  assert.equal(outcomes.toSorted(), ['a can be worked on: failed', 'b x: ok'])
+  assert.is(all.find(({ result }) => result === 'failed')!.words, 'has no NIC')
+})
+
+test('an interruption ends the run, and is no failure of a host', async () => {
+  const interrupt = new AbortController()
+  const { run, outcomes } = tell('apply', [a, b], { signal: interrupt.signal })
+  const running = run.on([a, b], () => [{ name: 'x', check: 'sleep 60' }])
+  setTimeout(() => interrupt.abort(), 200)
+  assert.is(await running.then(() => '', (error: Error) => error.name), 'AbortError')
+  assert.equal(outcomes, [])
+})
+
+test('one at a time: a failure stops those that follow', async () => {
+  const { run, outcomes, all } = tell('apply', [a, b])
+  await run.on([a, b], ({ name }) => [{ name: 'x', check: `[[ ${name} == b ]] || echo off` }], { atOnce: 1 })
+  assert.equal(outcomes, ['a x: failed', 'b what follows: skipped'])
+  assert.is(all[1]?.words, 'because a failed')
+})
+
+test('one at a time is for an apply only: the others look at all hosts', async () => {
+  for (const mode of ['plan', 'validate'] as const) {
+    const { run, outcomes, notes } = tell(mode, [a, b])
+    await run.on([a, b], () => [bad], { atOnce: 1 })
+    assert.equal(outcomes.toSorted(), ['a x: failed', 'b x: failed'])
+    assert.equal(notes, [])
+  }
+})
+
+test('as many hosts at once as the settings say, or as the step allows', async () => {
+  const most = async (mode: 'plan' | 'apply', parallel: number, options: { atOnce?: number }): Promise<number> => {
+    const settings = { ...defaultSettings(), ssh: { ...defaultSettings().ssh, parallel } }
+    const { run } = tell(mode, [a, b, c], { settings })
+    let [now, peak] = [0, 0]
+    await run.on([a, b, c], () => [{
+      name: 'x', look: 'ls',
+      check: async () => {
+        peak = Math.max(peak, ++now)
+        await sleep(30)
+        now--
+        return ''
+      }
+    }], options)
+    return peak
+  }
+  assert.is(await most('apply', 3, {}), 3)
+  assert.is(await most('apply', 2, {}), 2)
+  assert.is(await most('apply', 3, { atOnce: 1 }), 1)
+  assert.is(await most('plan', 3, { atOnce: 1 }), 3)
 })
 
 test('hosts that were not chosen are left alone', async () => {
-  const { run, outcomes } = tell('apply', [a, b], [b])
-  await run.on([a, b], () => [{ name: 'x', check: 'true' }])
+  const { run, outcomes } = tell('apply', [a, b], { chosen: [b] })
+  await run.on([a, b], () => [good])
   assert.equal(outcomes, ['b x: ok'])
 })
 
 test('what may stop holding after an earlier change is told as unknown', async () => {
-  const { run, outcomes } = tell('plan', [a])
+  const { run, outcomes } = tell('plan')
   await run.on([a], () => [fact(newFile()), { name: 'runs it', check: 'true', change: 'true', follows: true }])
   assert.equal(outcomes, ['a has the file: pending', 'a runs it: unknown'])
 })
 
-test('an interrupted script leaves nothing running on the node', async () => {
-  const file = newFile()
+test('an assertion is unknown where anything before it is pending, also on another host or in another script', async () => {
+  const step = { name: 'is one', check: async () => 'is none', look: 'ls' }
+  const [apart, after, later] = [tell('plan', [a, b]), tell('plan', [a, b]), tell('plan', [a], { pending: true })]
+  await apart.run.on([a, b], ({ name }) => (name === 'a' ? [fact(newFile())] : [bad]))
+  assert.equal(apart.outcomes.toSorted(), ['a has the file: pending', 'b x: failed'])
+  await after.run.on([a], () => [fact(newFile())])
+  await after.run.on([b], () => [bad])
+  await after.run.once([step])
+  assert.equal(after.outcomes, ['a has the file: pending', 'b x: unknown', 'cluster is one: unknown'])
+  await later.run.once([step])
+  assert.equal(later.outcomes, ['cluster is one: unknown'])
+})
+
+test('steps of the cluster stop at the first that fails, and the hosts go on', async () => {
+  const { run, outcomes } = tell('apply')
+  const asked: string[] = []
+  const step = (name: string, words: string) => ({ name, look: 'ls', check: async () => (asked.push(name), words) })
+  await run.once([step('one', ''), step('two', 'off'), step('three', '')])
+  await run.once([step('four', '')])
+  await run.on([a], () => [good])
+  assert.equal(outcomes, ['cluster one: ok', 'cluster two: failed', 'cluster what follows: skipped', 'a x: ok'])
+  assert.equal(asked, ['one', 'two'])
+  assert.equal([run.stands('cluster'), run.stands(a)], [false, true])
+})
+
+test('what hosts are asked for comes back by their names, trimmed, also from those that were not chosen', async () => {
+  const { run, outcomes } = tell('plan', [a, b, dead], { chosen: [a] })
+  const answers = await run.ask([a, b, dead], { what: 'name it has', shell: ({ name }) => `echo " ${name}-1 "`, bare: '' })
+  assert.equal(answers, new Map([['a', 'a-1'], ['b', 'b-1']]))
+  assert.equal(outcomes, ['dead answers over ssh: failed'])
+  assert.equal(await run.ask([dead], { what: 'name it has', shell: () => 'echo it was asked', bare: '' }), new Map())
+})
+
+test('the hosts are there by their roles', () => {
+  const server = hostOf('s', { role: 'server' })
+  const { run } = tell('plan', [server, a, b], { chosen: [a] })
+  assert.equal([run.servers, run.agents, run.hosts, run.chosen], [[server], [a, b], [server, a, b], [a]])
+})
+
+test('a validation looks at all that it can reach, whatever has failed', async () => {
+  const { run, outcomes } = tell('validate', [a, dead])
+  await run.on([a, dead], () => [bad])
+  await run.once([{ name: 'is one', look: 'ls', check: async () => 'is two' }])
+  await run.on([a, dead], () => [{ ...good, name: 'y' }])
+  await run.once([{ name: 'is whole', look: 'ls', check: async () => '' }])
+  assert.equal([run.stands(a), run.stands(dead), run.stands('cluster')], [true, false, true])
+  assert.equal(outcomes.toSorted(), [
+    'a x: failed', 'a y: ok', 'cluster is one: failed', 'cluster is whole: ok', 'dead answers over ssh: failed', 'dead what follows: skipped'
+  ])
+})
+
+test('a host that an interruption finds at work is waited for', async () => {
   const interrupt = new AbortController()
-  const running = ssh(a, `echo $$ > ${file}; sleep 1000`, { signal: interrupt.signal })
-  while (!existsSync(file) || readFileSync(file, 'utf8') === '') await sleep(20)
-  interrupt.abort()
-  await running.then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'))
-  const pid = readFileSync(file, 'utf8').trim()
-  for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries++) await sleep(50)
-  assert.not(existsSync(`/proc/${pid}`))
-})
-
-test('a script that takes too long is ended by the node, and says so', async () => {
-  const { exitCode, stderr } = await ssh(a, 'sleep 1000', { timeout: 1 })
-  assert.is(exitCode, 124)
-  assert.match(stderr, /took longer than 1 s and was ended/)
-})
-
-test('nothing of a script is seen in the list of processes', async () => {
-  writeFileSync(newFile(), '')
-  const { stdout } = await ssh(a, `secret=hunter2-in-the-script; ps axww -o args | grep -c 'hunter2-in-[t]he-script' || true`)
-  assert.is(stdout.trim(), '0')
-})
-
-test('a node that does not answer is Unreachable, a script that fails is a result', async () => {
-  assert.is((await ssh(a, 'exit 7')).exitCode, 7)
-  await ssh(dead, 'true').then(() => assert.unreachable(), (error) => assert.instance(error, Unreachable))
+  const { run } = tell('apply', [a, b], { signal: interrupt.signal })
+  let ended = false
+  const running = run.on([a, b], ({ name }) => [{
+    name: 'x', look: 'ls',
+    check: async () => {
+      await sleep(name === 'a' ? 100 : 400)
+      if (name === 'a') interrupt.abort()
+      ended ||= name === 'b'
+      return 'off'
+    }
+  }])
+  assert.is(await running.then(() => '', (error: Error) => error.name), 'AbortError')
+  assert.ok(ended)
 })
 
 test.run()

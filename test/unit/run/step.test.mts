@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { batchFindings, batchScript, batchTimeout, fileStep, holds, type Batch } from '../../../lib/run/step.mts'
+import { batchFindings, batchScript, batchTimeout, fileStep, holds, isAskedOnNode, type Batch } from '../../../lib/run/step.mts'
 
 const bash = (batch: Batch) => {
   const script = `main() {\nset -euo pipefail\n${batchScript(batch)}\n}\nmain </dev/null\n`
@@ -80,7 +80,7 @@ test('a file step tells a missing file, another text and another mode, and puts 
   const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim()
   const path = `${folder}/deep/file.conf`
   const step = fileStep(path, "it's $HOME\n`x`\n", { mode: '0600' })
-  const words = () => look({ waiting: false, steps: [step] })[0]!.words
+  const words = () => look({ waiting: false, steps: [step].filter(isAskedOnNode) })[0]!.words
   assert.is(words(), `${path} is missing`)
   const change = `${step.change as string}`.replace('chown root:root', ': chown') // the tests may run as anybody
   assert.is(spawnSync('bash', ['-s'], { input: `set -e\n${change}` }).status, 0)
@@ -90,6 +90,12 @@ test('a file step tells a missing file, another text and another mode, and puts 
   assert.match(words(), /is 0644/)
   execFileSync('sh', ['-c', `echo other > ${path}`])
   assert.match(words(), /differs/)
+})
+
+test('a file step takes whole lines only, and no line that would end it early', () => {
+  assert.throws(() => fileStep('/etc/x', 'no line break'), 'must end with a line break')
+  assert.throws(() => fileStep('/etc/x', 'a\nEND\nrm -rf /\n'), 'must not have the line END')
+  assert.is(fileStep('/etc/x', '').name, 'has /etc/x')
 })
 
 test.run()

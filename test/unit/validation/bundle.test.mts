@@ -6,6 +6,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
 import type { Kubectl } from '../../../lib/reach/kubectl.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const home = useFakeSsh()
@@ -13,7 +14,7 @@ process.env['TMPDIR'] = mkdtempSync(join(tmpdir(), 'keybuzz-bundle-test-'))
 const { writeBundle } = await import('../../../lib/validation/bundle.mts')
 const { createRun } = await import('../../../lib/run/run.mts')
 const { defaultSettings } = await import('../../../lib/input/settings.mts')
-const { configureSsh } = await import('../../../lib/reach/ssh.mts')
+const { createSsh } = await import('../../../lib/reach/ssh.mts')
 
 // What must never be in a bundle.
 const kept = '6d2f0a1b9c8e7d5f6d2f0a1b9c8e7d5f6d2f0a1b9c8e7d5f6d2f0a1b9c8e7d5f'
@@ -51,21 +52,27 @@ const host = (name: string, address = '192.0.2.1'): Host => ({
   pool: 'general', line: 2
 })
 
-const runOf = (hosts: Host[], signal = new AbortController().signal) =>
+const runOf = (hosts: Host[], kubectl: Kubectl, signal = new AbortController().signal) =>
   createRun({
-    mode: 'validate', script: '09_k3s_09', hosts, chosen: hosts, settings: defaultSettings(), flags: {}, pending: false, signal,
+    mode: 'validate', script: '09_k3s_09', hosts, chosen: hosts, settings: defaultSettings(), pending: false, signal, kubectl,
+    ssh: createSsh({ signal }), release: () => { throw new Error('the release is not needed') },
     listener: { begins: () => {}, ends: () => {}, note: () => {}, outcome: () => {} }
   })
 
 const asked: string[] = []
-const cluster: Kubectl = async (args) => {
-  asked.push(args.join(' '))
-  if (args[0] === 'top') throw new Error('Metrics API not available')
-  if (args.some((arg) => arg.startsWith('jsonpath'))) return 'shop web-1 Running True\nshop web-2 Running False\nshop job-1 Succeeded False\n'
-  if (args[0] === 'describe' && args[1] === 'pod') return `Environment:\n  DB_PASSWORD:  ${inPod}\n`
-  if (args.includes('yaml')) return `env:\n- name: SMTP_PASSWORD\n  value: ${inPod}\nstatus: fine\n`
-  return `answer to ${args.join(' ')}\n`
-}
+const pod = (name: string, phase: string, ready: boolean) => ({
+  metadata: { namespace: 'shop', name }, status: { phase, conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }] }
+})
+const cluster = fakeKubectl((command) => {
+  asked.push(command)
+  if (command.startsWith('top')) throw new Error('Metrics API not available')
+  if (command === 'get pods -A -o json') {
+    return JSON.stringify({ items: [pod('web-1', 'Running', true), pod('web-2', 'Running', false), pod('job-1', 'Succeeded', false)] })
+  }
+  if (command.startsWith('describe pod')) return `Environment:\n  DB_PASSWORD:  ${inPod}\n`
+  if (command.includes('yaml')) return `env:\n- name: SMTP_PASSWORD\n  value: ${inPod}\nstatus: fine\n`
+  return `answer to ${command}\n`
+})
 
 const unpacked = (file: string): string => {
   const folder = mkdtempSync(join(home, 'unpacked-'))
@@ -74,8 +81,8 @@ const unpacked = (file: string): string => {
 }
 
 const file = join(home, 'bundle.tar.gz')
-const faults = await writeBundle(runOf([host('a'), host('b'), host('dead', '192.0.2.255')]), {
-  file, kubectl: cluster, report: `<p>token=${inLog}</p>`
+const faults = await writeBundle(runOf([host('a'), host('b'), host('dead', '192.0.2.255')], cluster), {
+  file, report: `<p>token=${inLog}</p>`
 })
 const bundle = unpacked(file)
 const files = globSync('**/*', { cwd: bundle, withFileTypes: true }).filter((one) => one.isFile())
@@ -120,6 +127,7 @@ test('what could not be had is told, and fails nothing else', () => {
     'kubectl top nodes: Metrics API not available',
     'a readyz: exit 7'
   ]) assert.ok(faults.includes(words), `no "${words}" in\n${faults.join('\n')}`)
+  assert.ok(faults.some((words) => /^a etcd-health: .*Connection refused, exit 1$/.test(words)), faults.join('\n'))
   assert.is(read('errors.txt'), `${faults.join('\n')}\n`)
 })
 
@@ -137,15 +145,16 @@ test('only its owner can read it, and nothing else is left', () => {
 
 test('an API that does not answer is asked once', async () => {
   let questions = 0
-  const faults = await writeBundle(runOf([]), { file, kubectl: async () => { questions++; throw new Error('connection refused') } })
+  const away = fakeKubectl(() => { questions++; throw new Error('connection refused') })
+  const faults = await writeBundle(runOf([], away), { file })
   assert.is(questions, 1)
   assert.equal(faults, ['kubectl get --raw /readyz?verbose: connection refused', 'cluster: nothing was asked of it'])
 })
 
 test('a file that cannot be written is told before anything is asked', async () => {
   const refused = async (file: string): Promise<string> => {
-    const kubectl: Kubectl = async () => { throw new Error('was asked') }
-    return writeBundle(runOf([]), { file, kubectl }).then(() => '', (error: Error) => error.message)
+    const kubectl = fakeKubectl(() => { throw new Error('was asked') })
+    return writeBundle(runOf([], kubectl), { file }).then(() => '', (error: Error) => error.message)
   }
   assert.is(await refused(home), `command line --bundle "${home}": expected a file, not a folder. Name a file in it.`)
   assert.match(await refused(join(home, 'nowhere/x.tar.gz')), /^command line --bundle .*: expected a file that can be written \(ENOENT.*Name another one\.$/)
@@ -153,12 +162,11 @@ test('a file that cannot be written is told before anything is asked', async () 
 
 test('interrupted, it leaves nothing', async () => {
   const interrupt = new AbortController()
-  configureSsh({ signal: interrupt.signal })
   const path = join(home, 'interrupted.tar.gz')
   writeFileSync(join(home, 'journalctl'), '#!/bin/bash\nexec sleep 100\n')
   setTimeout(() => interrupt.abort(), 1000)
   const started = performance.now()
-  const error = await writeBundle(runOf([host('a')], interrupt.signal), { file: path, kubectl: cluster }).catch((one: Error) => one)
+  const error = await writeBundle(runOf([host('a')], cluster, interrupt.signal), { file: path }).catch((one: Error) => one)
   assert.is((error as Error).name, 'AbortError')
   assert.ok(performance.now() - started < 10_000)
   assert.not.ok(existsSync(path))

@@ -1,7 +1,11 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { judgeRanges, judgeRoom, parseQuantity, roomAfterLoss } from '../../../lib/validation/capacity.mts'
+import { remembered } from '../../../lib/base/wait.mts'
+import type { Node } from '../../../lib/cluster/nodes.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
+import type { Host } from '../../../lib/input/inventory.mts'
+import { hasCapacity, judgeRanges, judgeRoom, parseQuantity, roomAfterLoss } from '../../../lib/validation/capacity.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
 
 const worker = (number: number, cpus = 7.6) => ({ name: `k3s-worker-0${number}`, pods: 250, cpus, memory: 15 })
 const five = [1, 2, 3, 4, 5].map((number) => worker(number))
@@ -32,6 +36,25 @@ test('address ranges are judged by what is left of them', () => {
   ])
   assert.is(judgeRanges(240, 12, settings)[0],
     '240 of 256 ranges for nodes in 10.42.0.0/16, each for 250 pods are taken: more than four fifths')
+})
+
+test('the step counts the workers of the inventory, every node, and Services that have an address', async () => {
+  const node = (name: string): Node => ({
+    metadata: { name }, spec: {}, status: { allocatable: { pods: '250', cpu: '7600m', memory: '15728640Ki' } }
+  })
+  const nodes = remembered(async () => new Map(['k3s-master-01', 'k3s-worker-01', 'k3s-worker-02', 'stranger'].map((name) => [name, node(name)])))
+  const agents = ['k3s-worker-01', 'k3s-worker-02'].map((name) => ({ name }) as Host)
+  const asked: string[] = []
+  const kubectl = fakeKubectl((command) => (asked.push(command), '10.43.0.1 None 10.43.0.10 None'))
+  const words = await hasCapacity({ agents, settings, kubectl }, nodes).check()
+  assert.equal(words.split('\n'), [
+    'only 250 pods with 1 of 2 workers lost; the target is 1000',
+    'only 7.6 CPUs with 1 of 2 workers lost; the target is 24',
+    'only 15.0 GiB of memory with 1 of 2 workers lost; the target is 48',
+    '= 4 of 256 ranges for nodes in 10.42.0.0/16, each for 250 pods',
+    '= 2 of 65534 addresses for Services in 10.43.0.0/16'
+  ])
+  assert.equal(asked, ["get services -A -o 'jsonpath={.items[*].spec.clusterIP}'"])
 })
 
 test.run()

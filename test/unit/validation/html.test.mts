@@ -1,8 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { DrillRow } from '../../../lib/drill/drill.mts'
-import type { Outcome } from '../../../lib/run/run.mts'
-import { renderHtml, type Result } from '../../../lib/validation/html.mts'
+import type { Outcome } from '../../../lib/run/modes.mts'
+import { renderHtml, type Result, type Table } from '../../../lib/validation/html.mts'
 import type { Section } from '../../../lib/run/report.mts'
 import { Secret } from '../../../lib/input/secrets.mts'
 
@@ -60,7 +59,7 @@ test('failures are counted, and hosts apart from the cluster', () => {
 test('what was not seen to hold is never called fit', () => {
   assert.match(text(page([])), /\? {2}Nothing was checked/)
   assert.match(text(page(green, { exitCode: 130 })), /\? {2}It did not come to its end: 10 checks hold so far/)
-  assert.match(text(page(green, { exitCode: 1, drill: [] })), /✗ {2}All 10 checks hold, but the failover drill failed/)
+  assert.match(text(page(green, { exitCode: 1, failed: 'the failover drill' })), /✗ {2}All 10 checks hold, but the failover drill failed/)
   assert.match(text(page([section('x', 'X', { a: [ok('y'), { step: 'z', result: 'unknown' }] })])), /\? {2}1 of 2 checks does not hold yet/)
 })
 
@@ -112,17 +111,23 @@ test('a row of the table of hosts', () => {
     `<td class="number"><span class="none">–</span></td>${sign('bad', '✗', '1 of 1 fails')}</tr>`)
 })
 
-const drill: DrillRow[] = [{
-  what: 'worker dies', target: 'k3s-worker-01', how: 'cut off from all others', away: 75, rescheduled: 61.24, restored: 12,
-  api: { requests: 430, failed: 0, outage: 0, slowest: 0.1, why: {} },
-  http: { requests: 860, failed: 3, outage: 1.44, slowest: 0.9, why: { 'no answer in 5 s': 3 } }
-}]
+const measured: Table = {
+  heading: 'Failover drill', intro: 'One thing after the other was taken away.', columns: ['Taken away', 'API away', 'Pods moved after'],
+  rows: [[
+    { text: 'worker dies', name: 'k3s-worker-01', small: 'cut off from all others' },
+    { text: '1.4 s', small: '3 of 860 failed' }, { text: '–' }
+  ]]
+}
 
-test('what a drill measured is a table', () => {
-  hasLine(page(green, { drill }), '<tr><th scope="row">worker dies<small><span class="name">k3s-worker-01</span>: cut off from all others</small></th>' +
-    '<td class="number">0.0 s<small>0 of 430 failed</small></td><td class="number">1.4 s<small>3 of 860 failed</small></td>' +
-    '<td class="number">–</td><td class="number">1 min 1 s</td><td class="number">12.0 s</td></tr>')
-  assert.not.match(page(green), /Failover drill/)
+test('what was measured is a table', () => {
+  const markup = page(green, { tables: [measured, { ...measured, heading: 'Nothing', rows: [] }] })
+  hasLine(markup, '<h2 id="table-1">Failover drill</h2>')
+  hasLine(markup, '<p class="soft">One thing after the other was taken away.</p>')
+  hasLine(markup, '<thead><tr><th scope="col">Taken away</th><th scope="col" class="number">API away</th><th scope="col" class="number">Pods moved after</th></tr></thead>')
+  hasLine(markup, '<tr><th scope="row">worker dies<small><span class="name">k3s-worker-01</span>: cut off from all others</small></th>' +
+    '<td class="number">1.4 s<small>3 of 860 failed</small></td><td class="number">–</td></tr>')
+  assert.not.match(markup, /Nothing/)
+  assert.not.match(page(green), /id="table/)
 })
 
 const hostile = `"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>&amp;\u001b[31mred\u001b[0m\u202e\u0000`
@@ -133,7 +138,10 @@ test('hostile text stays text, wherever it comes from', () => {
       [hostile]: [ok(hostile, hostile), fails(`2 ${hostile}`, hostile, hostile)],
       b: [ok(hostile, 'x'), fails(`2 ${hostile}`, `y${hostile}`, 'z')], c: [ok(hostile, 'z')], d: [ok(hostile)]
     }), ...green],
-    { title: hostile, environment: hostile, versions: { [hostile]: hostile }, drill: [{ ...drill[0]!, what: hostile, how: hostile, target: hostile }] }
+    { title: hostile, environment: hostile, versions: { [hostile]: hostile }, tables: [{
+      heading: hostile, intro: hostile, columns: [hostile, hostile],
+      rows: [[{ text: hostile, name: hostile, small: hostile }, { text: hostile, small: hostile }]]
+    }] }
   )
   const safe = '&quot;&#39;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=http://evil.example/x onerror=alert(1)&gt;&amp;amp;red'
   assert.ok(markup.split(safe).length > 20)

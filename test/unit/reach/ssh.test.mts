@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { useFakeSsh } from '../../support/fake-ssh.mts'
+import { hostOf } from '../../support/hosts.mts'
+
+const folder = useFakeSsh()
+const { createSsh, lastWords, login, Unreachable } = await import('../../../lib/reach/ssh.mts')
+
+const a = hostOf('a')
+const dead = hostOf('dead', { address: '192.0.2.255' })
+const ssh = createSsh()
+
+let files = 0
+const newFile = (): string => join(folder, `file-${files++}`)
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
+const failureOf = async (promise: Promise<unknown>): Promise<Error> =>
+  promise.then(() => new Error('it did not fail'), (error: Error) => error)
+
+test('an interrupted script leaves nothing running on the node', async () => {
+  const file = newFile()
+  const interrupt = new AbortController()
+  const running = ssh.run(a, `echo $$ > ${file}; sleep 1000`, { signal: interrupt.signal })
+  while (!existsSync(file) || readFileSync(file, 'utf8') === '') await sleep(20)
+  interrupt.abort()
+  await running.then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'))
+  const pid = readFileSync(file, 'utf8').trim()
+  for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries++) await sleep(50)
+  assert.not(existsSync(`/proc/${pid}`))
+})
+
+test('a script that takes too long is ended by the node, and says so', async () => {
+  const { exitCode, stderr } = await ssh.run(a, 'sleep 1000', { timeout: 1 })
+  assert.is(exitCode, 124)
+  assert.match(stderr, /took longer than 1 s and was ended/)
+})
+
+test('nothing of a script is seen in the list of processes', async () => {
+  const { stdout } = await ssh.run(a, `secret=hunter2-in-the-script; ps axww -o args | grep -c 'hunter2-in-[t]he-script' || true`)
+  assert.is(stdout.trim(), '0')
+})
+
+test('a node that does not answer is Unreachable, a script that fails is a result', async () => {
+  assert.is((await ssh.run(a, 'exit 7')).exitCode, 7)
+  const error = await failureOf(ssh.run(dead, 'true'))
+  assert.instance(error, Unreachable)
+  assert.match(error.message, /^unreachable: ssh root@192\.0\.2\.255 exit 255\n.*Connection timed out  Hint: ssh -v root@192\.0\.2\.255$/)
+})
+
+test('capture returns what was printed, and throws the last words of a script that fails', async () => {
+  assert.is(await ssh.capture(a, 'printf "one\\ntwo\\n"; echo aside >&2'), 'one\ntwo\n')
+  assert.is((await failureOf(ssh.capture(a, 'echo shown; echo why >&2; exit 3'))).message, 'why\nexit 3')
+  assert.is(lastWords({ stdout: '1\n2\n3\n4\n5\n6\n7\n', stderr: ' ', exitCode: 1 }), '2\n3\n4\n5\n6\n7\nexit 1')
+})
+
+test('a script stops at its first error, and has nothing to read', async () => {
+  const { stdout, exitCode } = await ssh.run(a, 'cat; false; echo never')
+  assert.equal([stdout, exitCode], ['', 1])
+})
+
+test('each way to the nodes counts its own traffic', async () => {
+  const [one, other] = [createSsh(), createSsh()]
+  await one.run(a, 'true')
+  await one.run(a, 'true')
+  await failureOf(one.run(dead, 'true'))
+  await other.run(a, 'true')
+  assert.equal([one.traffic, other.traffic], [{ connections: 3, commands: 3 }, { connections: 1, commands: 1 }])
+})
+
+test('the signal of one way to the nodes does not end another, and a signal of its own goes before', async () => {
+  const interrupt = new AbortController()
+  const one = createSsh({ signal: interrupt.signal })
+  const running = one.run(a, 'sleep 1000')
+  interrupt.abort()
+  assert.is((await failureOf(running)).name, 'AbortError')
+  assert.is((await failureOf(one.run(a, 'true'))).name, 'AbortError')
+  assert.is((await failureOf(one.push(a, '/dev/null', { path: newFile(), mode: '0600', sha256: sha256('') }))).name, 'AbortError')
+  assert.is((await one.run(a, 'true', { signal: new AbortController().signal })).exitCode, 0)
+  assert.is((await createSsh().run(a, 'true')).exitCode, 0)
+})
+
+test('ssh asks nothing, keeps to the port and the time that were given, and shares a connection but for a fresh one', async () => {
+  const asked = (options: Parameters<typeof createSsh>[0], fresh: boolean): Promise<string> =>
+    createSsh(options).capture(a, 'echo "$FAKE_SSH"', { fresh })
+  const shared = await asked({}, false)
+  assert.match(shared, /^-T -o BatchMode=yes -o ConnectTimeout=10 .* -o ControlMaster=auto -o ControlPath=\S+ -o ControlPersist=60 root@192\.0\.2\.1\n$/)
+  const own = await asked({ port: 2222, connectTimeout: 3 }, true)
+  assert.match(own, /^-T -p2222 -o BatchMode=yes -o ConnectTimeout=3 .* -o ControlMaster=no -o ControlPath=none root@192\.0\.2\.1\n$/)
+})
+
+test('a file that is pushed is there with its mode, in a folder that is made for it', async () => {
+  const file = newFile()
+  writeFileSync(file, 'whole\n')
+  const path = join(folder, 'deep/er/file')
+  await ssh.push(a, file, { path, mode: '0751', sha256: sha256('whole\n') })
+  assert.is(readFileSync(path, 'utf8'), 'whole\n')
+  assert.is(statSync(path).mode & 0o777, 0o751)
+})
+
+test('what does not arrive whole changes nothing', async () => {
+  const [file, path] = [newFile(), newFile()]
+  writeFileSync(file, 'half')
+  writeFileSync(path, 'before')
+  const error = await failureOf(ssh.push(a, file, { path, mode: '0600', sha256: sha256('whole') }))
+  assert.ok(error.message.startsWith(`${file} did not arrive whole as ${path}\n`), error.message)
+  assert.is(readFileSync(path, 'utf8'), 'before')
+  assert.not(existsSync(`${path}.part`))
+  assert.instance(await failureOf(ssh.push(dead, file, { path, mode: '0600', sha256: sha256('half') })), Unreachable)
+})
+
+test('where to log in', () => {
+  assert.is(login(hostOf('a', { user: 'ops', address: '10.0.0.100' })), 'ops@10.0.0.100')
+})
+
+test.run()
