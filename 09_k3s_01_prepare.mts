@@ -96,7 +96,7 @@ case "$ID-\${VERSION_ID:-0}" in debian-1[2-9] | ubuntu-2[2-9].*) ;; *) echo "is 
     },
     {
       name: 'has a default route',
-      check: `ip route show default | grep -q . || echo 'has none, and K3s does not start without'`
+      check: `[[ -n $(ip route show default) ]] || echo 'has none, and K3s does not start without'`
     },
     {
       name: `has ${plural(cpus, 'CPU')}, ${memory} GiB of memory, ${disk} GiB of disk`,
