@@ -42,7 +42,6 @@ done`,
   }
 }
 
-<<<<<<< HEAD
 const culprit = (servers: string[], silent: string[]): string => {
   if (silent.length === servers.length) return 'no server answers by itself either'
   if (silent.length === 0) return 'every server answers by itself, so it is the load balancer'
@@ -50,9 +49,6 @@ const culprit = (servers: string[], silent: string[]): string => {
 }
 
 /** The step that a server's certificate has every name that the API is called by. */
-=======
-/** The step that a server's certificate has every name of the API. */
->>>>>>> tests2
 export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => {
   const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
   return {
