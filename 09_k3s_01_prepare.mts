@@ -111,7 +111,7 @@ const isMadeFit = (host: Host, { settings }: Run): NodeStep[] => {
       check: `swapon --show=NAME --noheadings | sed 's/$/ is in use/'
 awk '!/^[ \\t]*#/ && $3 == "swap" {print $1 " is in /etc/fstab"}' /etc/fstab`,
       change: `swapoff --all
-sed -i.keybuzz-before -E '/^[ \\t]*#/! s/^([^ \\t]+[ \\t]+[^ \\t]+[ \\t]+swap[ \\t].*)$/# \\1/' /etc/fstab`
+sed -i.keybuzz-before -E '/^[ \\t]*#/! s/^([ \\t]*[^ \\t]+[ \\t]+[^ \\t]+[ \\t]+swap([ \\t].*)?)$/# \\1/' /etc/fstab`
     },
     ...hasModules,
     ...hasSysctls,

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { prepare } from '../../../09_k3s_01_prepare.mts'
 import { defaultSettings, type Settings } from '../../../lib/input/settings.mts'
 import { bootsWithoutSwap, hasCgroup2, hasModules, hasNoOtherFirewall, isCalled, mayLoadModules } from '../../../lib/node/boot.mts'
+import { renderRunbook } from '../../../lib/run/runbook.mts'
 import type { NodeStep } from '../../../lib/run/step.mts'
 import { hostOf } from '../../support/hosts.mts'
 import { commands, onNode } from '../../support/node-shell.mts'
@@ -122,6 +124,18 @@ test('a unit that a generator made is masked, a service or a file of its own is 
   const programs = systemd({ 'dev-zram0.swap': 'loaded', 'data-swap.swap': 'loaded' }, ['dphys-swapfile.service'])
   assert.equal(told(bootsWithoutSwap, { files: { '/etc/systemd/system/data-swap.swap': '' }, programs }, bootsWithoutSwap.change), [
     'systemctl mask dev-zram0.swap', 'systemctl disable --now data-swap.swap', 'systemctl disable --now dphys-swapfile.service'
+  ])
+})
+
+test('01 makes every swap line of fstab a comment, and no other line', async () => {
+  const hosts = [hostOf('w-1')]
+  const runbook = await renderRunbook([prepare], {} as never, { hosts, chosen: hosts, settings: defaultSettings(), signal: new AbortController().signal })
+  const command = runbook.split('\n').find((line) => line.startsWith('sed -i.keybuzz-before'))
+  const check = runbook.split('\n').find((line) => line.startsWith('awk') && line.includes('is in /etc/fstab'))
+  const fstab = '/a none swap sw 0 0\n\t/b none swap\n# /c none swap sw 0 0\nUUID=1 /swap ext4 defaults 0 1\n'
+  assert.equal(told(bootsWithoutSwap, { files: { '/etc/fstab': fstab } }, `${check}\n${command}\n${check}\ncat /etc/fstab`), [
+    '/a is in /etc/fstab', '/b is in /etc/fstab',
+    '# /a none swap sw 0 0', '# \t/b none swap', '# /c none swap sw 0 0', 'UUID=1 /swap ext4 defaults 0 1'
   ])
 })
 
