@@ -195,4 +195,13 @@ test('a check that ends the whole script does not pass the others off as holding
   assert.equal(outcomes, [])
 })
 
+test('a node that says nothing of a check has not passed it', async () => {
+  const ssh = { ...createSsh(), run: async () => ({ stdout: '', stderr: '', exitCode: 0 }) }
+  const [planned, applied] = [taking({ ssh }), taking({ ssh })]
+  await plan([{ name: 'x', check: 'true' }], planned.on, alone)
+  assert.equal(planned.all, [{ step: 'x', result: 'failed', words: 'the check ended early' }])
+  const words = await apply([{ name: 'x', check: 'true' }], applied.on).then(() => '', (error: Error) => error.message)
+  assert.is(words, 'the node ended the script before its first check')
+})
+
 test.run()
