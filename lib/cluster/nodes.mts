@@ -1,6 +1,6 @@
 import type { Remembered } from '../base/wait.mts'
 import type { Host } from '../input/inventory.mts'
-import { removeOldNetwork } from '../node/k3s.mts'
+import { removeOldNetwork, removeOldNetworkByHand, sudo, unitOf } from '../node/k3s.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import { login } from '../reach/ssh.mts'
 import type { Run } from '../run/run.mts'
@@ -40,7 +40,7 @@ export const isReadyNode = (host: Host, nodes: Nodes): NodeStep => ({
   },
   look: `kubectl get node ${host.name} -o wide`,
   within: 180,
-  hint: `ssh ${login(host)} journalctl -e -u 'k3s*'`
+  hint: `ssh ${login(host)} ${sudo(host)}journalctl -e -u ${unitOf(host)}`
 })
 
 const passwordFile = '/etc/rancher/node/password'
@@ -53,12 +53,13 @@ export const hasNoStaleNode = (host: Host, { kubectl, ssh }: Pick<Run, 'kubectl'
     const { exitCode } = await ssh.run(host, `test -f ${passwordFile}`)
     return exitCode === 0 ? '' : 'its node password is gone: its Node is deleted, to register anew'
   },
-  look: `kubectl get node ${host.name}     # "not found" is what should be, unless the node has ${passwordFile}`,
+  look: `kubectl get node ${host.name}     # "not found" is what should be, unless the next one finds the file
+ssh ${login(host)} ${sudo(host)}ls ${passwordFile}`,
   change: async () => {
     await kubectl({ timeout: 90 })`delete node ${host.name} --timeout=60s`
     nodes.forget()
     await ssh.capture(host, removeOldNetwork)
   },
   byHand: `kubectl delete node ${host.name} --timeout=60s
-ssh ${login(host)} 'ip link delete cni0; ip link delete flannel.1'`
+${removeOldNetworkByHand(host)}`
 })

@@ -2,6 +2,7 @@ import type { z } from 'zod'
 import { type Fault, UsageError } from '../base/errors.mts'
 import { conflicts, type Problem } from './rules.mts'
 import { defaultSettings, schema, type Settings } from './schema.mts'
+import type { Host } from './inventory.mts'
 import { closest } from '../base/words.mts'
 import { type Path, pathText, readYaml, valueAt, type Yaml } from './yaml.mts'
 
@@ -103,6 +104,9 @@ export const readSettings = async (file: string): Promise<Settings> => {
 
 /** The API's address for everybody except the servers themselves: the load balancer in front of them. */
 export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
+
+/** A server's own API. */
+export const serverUrl = ({ address }: Pick<Host, 'address'>): string => `https://${address}:6443`
 
 /** The context of the bastion's kubeconfig that the scripts keep. */
 export const contextOf = ({ environment }: Settings): string => `keybuzz-${environment}`

@@ -45,6 +45,6 @@ export const hasTimeOfOthers = (host: Host, { prepare: { clock_skew: most } }: S
     const tooFar = Math.abs(off) - error > most * 1000
     return tooFar ? `is ${(Math.abs(off) / 1000).toFixed(1)} s ${off > 0 ? 'ahead' : 'behind'}` : ''
   },
-  look: `# Compare the first lines above with the bastion's: at most ${most} s apart.`,
+  look: `# Compare the first lines above, each less the bastion's time below it: milliseconds, at most ${most * 1000} apart.`,
   hint: 'timedatectl status'
 })

@@ -1,10 +1,11 @@
 import { intervalOf } from '../base/cron.mts'
+import { isAbort } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { login, type RunOptions, type Ssh } from '../reach/ssh.mts'
 import type { Run } from '../run/run.mts'
 import type { NodeStep } from '../run/step.mts'
-import { removeOldNetwork } from './k3s.mts'
+import { removeOldNetwork, removeOldNetworkByHand, sudo } from './k3s.mts'
 
 /** The state of a server's etcd. Sizes are bytes, times seconds. */
 export type EtcdState = {
@@ -64,13 +65,19 @@ export const parseEtcd = (text: string): EtcdState => {
 
 /** Throws where etcd on one of the servers is not healthy: without one more server the quorum could be lost. */
 export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> => {
-  const sick = await Promise.all(servers.map((host) => readEtcd(ssh, host).then(({ healthy }) => (healthy ? '' : host.name), () => host.name)))
-  const names = sick.filter(Boolean)
-  if (names.length > 0) throw new Error(`the quorum would be at risk: etcd on ${names.join(', ')} is not healthy`)
+  const answers = await Promise.all(servers.map((host) => readEtcd(ssh, host).catch((error: unknown) => {
+    if (isAbort(error)) throw error
+    return { healthy: false }
+  })))
+  const sick = servers.filter((_, index) => !answers[index]?.healthy).map(({ name }) => name)
+  if (sick.length > 0) throw new Error(`the quorum would be at risk: etcd on ${sick.join(', ')} is not healthy`)
 }
 
-const snapshotBeforeRestart = `k3s etcd-snapshot save --name before-restart
-k3s etcd-snapshot prune --name before-restart --snapshot-retention 5`
+// K3s's retention counts only scheduled snapshots.
+const snapshotBeforeRestart = [
+  'k3s etcd-snapshot save --name before-restart',
+  'k3s etcd-snapshot prune --name before-restart --snapshot-retention 5'
+]
 
 /** Before a server's restart: all other voters must be healthy, and a snapshot is taken. */
 export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
@@ -78,17 +85,21 @@ export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
   return {
     pass: async (): Promise<void> => {
       await mustBeHealthy(ssh, others)
-      // K3s's retention counts only scheduled snapshots.
-      await ssh.capture(host, snapshotBeforeRestart, { timeout: 120 })
+      await ssh.capture(host, snapshotBeforeRestart.join('\n'), { timeout: 120 })
     },
     byHand: `${healthByHand(others)}
-ssh ${login(host)} '${snapshotBeforeRestart.replace('\n', ' && ')}'`
+ssh ${login(host)} '${snapshotBeforeRestart.map((command) => sudo(host) + command).join(' && ')}'`
   }
 }
 
 /** How to check by hand that etcd is healthy on these servers. */
 export const healthByHand = (servers: Host[]): string => `# Each must say "health":"true". Go on only then.
-${servers.map((server) => `ssh ${login(server)} curl -s http://127.0.0.1:2381/health`).join('\n')}`
+for server in ${servers.map(login).join(' ')}; do
+  printf '\\n%s:\\n' "$server"
+  ssh "$server" bash -s <<'END'
+${etcdShell(['health'])}
+END
+done`
 
 /** The step that a server's API is ready and its etcd is a voter. */
 export const isVoter = (host: Host): NodeStep => ({
@@ -105,7 +116,7 @@ for condition in Ready EtcdIsVoter; do
 done`,
   within: 300,
   timeout: 30,
-  hint: `ssh ${login(host)} journalctl -u k3s -e`
+  hint: `ssh ${login(host)} ${sudo(host)}journalctl -u k3s -e`
 })
 
 /**
@@ -120,15 +131,15 @@ export const hasNoStaleMember = (host: Host, { ssh }: Pick<Run, 'ssh'>, member: 
       const node = await ssh.capture(member, `k3s kubectl get node ${host.name} --ignore-not-found -o name`)
       return node.trim() === '' ? '' : 'its data is gone, and etcd still counts it: is removed before it joins anew'
     },
-    look: `ssh ${login(member)} k3s kubectl get node ${host.name}     # "not found" is what should be`,
+    look: `ssh ${login(member)} ${sudo(member)}k3s kubectl get node ${host.name}     # "not found" is what should be`,
     change: async () => {
       await mustBeHealthy(ssh, others)
       await ssh.capture(member, remove, { timeout: 90 })
       await ssh.capture(host, removeOldNetwork)
     },
     byHand: `${healthByHand(others)}
-ssh ${login(member)} ${remove}
-ssh ${login(host)} 'ip link delete cni0; ip link delete flannel.1'`
+ssh ${login(member)} ${sudo(member)}${remove}
+${removeOldNetworkByHand(host)}`
   }
 }
 
@@ -141,13 +152,13 @@ export const takesSnapshots = ({ snapshots: { schedule } }: Settings): NodeStep 
     check: `cd /var/lib/rancher/k3s/server
 newest=$({ find db/snapshots -type f -printf '%T@\\n' 2>/dev/null || true; } | sort -n | tail -n 1)
 if [[ -n $newest ]]; then
-  age=$(( $(date +%s) - \${newest%.*} ))
+  age=$(( $(date +%s) - \${newest%.*} )); late="the newest is $((age / 3600)) h old"
   echo "= the newest of $(find db/snapshots -type f | wc -l) is $((age / 60)) min old, one is taken every ${Math.round(interval / 60)} min"
 else
-  age=$(( $(date +%s) - $(stat -c %Y tls/server-ca.crt) ))
-  echo '= none yet: the first one is still to come'
+  age=$(( $(date +%s) - $(stat -c %Y tls/server-ca.crt) )); late="none was taken in $((age / 3600)) h"
+  ((age >= 2 * ${interval})) || echo '= none yet: the first one is still to come'
 fi
-((age < 2 * ${interval})) || echo "the newest is $((age / 3600)) h old: the schedule is '${schedule}'"`,
+((age < 2 * ${interval})) || echo "$late: the schedule is '${schedule}'"`,
     hint: 'on the server: journalctl -u k3s | grep -i snapshot; df -h /var/lib/rancher'
   }
 }

@@ -1,5 +1,6 @@
 import { isAbort, messageOf } from '../base/errors.mts'
 import { addCommand, declared, deleteCommand, difference, parseState, type Difference } from './firewall-rules.mts'
+import { sudo } from './k3s.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { lastWords, login, type Ssh } from '../reach/ssh.mts'
@@ -30,7 +31,7 @@ export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'ho
   return {
     name: 'has the firewall of the cluster',
     check: async () => (await compare()).words.join('\n'),
-    look: `ssh ${login(host)} 'ufw status verbose; ufw show added'`,
+    look: `ssh ${login(host)} '${sudo(host)}ufw status verbose; ${sudo(host)}ufw show added'`,
     change: async () => {
       const found = await compare()
       if (found.words.length > 0) await applyAndConfirm(ssh, host, found)
@@ -41,9 +42,13 @@ export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'ho
 }
 
 const rulesByHand = (host: Host, { hosts, settings }: Pick<Run, 'hosts' | 'settings'>): string => {
-  const rules = declared(host, { hosts, settings, nic: '<NIC>', ssh: { from: '<BASTION>', port: '22' } })
-  return `# On the node, as root, the rule for ssh first. <BASTION> is the address that your ssh comes from: echo "\${SSH_CONNECTION%% *}"
-${rules.map(addCommand).join('\n')}
+  // The host's own address, which no rule of its own has, stands for a bastion inside the private network.
+  const rules = declared(host, { hosts, settings, nic: '<NIC>', ssh: { from: host.address, port: '22' } })
+  const named = rules.map((rule) => (rule.from === host.address ? { ...rule, from: '<BASTION>' } : rule))
+  return `# <BASTION> is the first word that this prints, and the port its last one, where that is not 22:
+ssh ${login(host)} 'echo "$SSH_CONNECTION"'
+# Then on the node, as root, the rule for ssh first:
+${named.map(addCommand).join('\n')}
 ufw default deny incoming
 ufw default deny routed
 systemctl enable ufw.service

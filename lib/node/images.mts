@@ -2,11 +2,11 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { $ } from 'zx'
 import { type Artifact, sha256Of } from '../reach/release.mts'
-import { UsageError } from '../base/errors.mts'
+import { isMissing, UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
 import type { NodeStep } from '../run/step.mts'
-import { copyByHand } from './k3s.mts'
+import { copyByHand, sudo } from './k3s.mts'
 
 /** An archive of images on the bastion, as `docker save` writes it, and the images in it by their full names. */
 export type Archive = Artifact & { name: string; images: string[] }
@@ -14,7 +14,7 @@ export type Archive = Artifact & { name: string; images: string[] }
 /** The archives in a folder's subfolder `images`. None if it is missing. */
 export const imageArchives = async (folder: string): Promise<Archive[]> => {
   const images = join(folder, 'images')
-  const names = (await readdir(images).catch(() => [])).filter((name) => name.endsWith('.tar')).toSorted()
+  const names = (await readdir(images).catch(noneIfMissing)).filter((name) => name.endsWith('.tar')).toSorted()
   const odd = names.filter((name) => !/^[\w.+@-]+$/.test(name))
   if (odd.length > 0) {
     throw new UsageError(odd.map((name) => ({
@@ -25,6 +25,11 @@ export const imageArchives = async (folder: string): Promise<Archive[]> => {
     const file = join(images, name)
     return { name, file, sha256: await sha256Of(file), images: await imagesOf(file) }
   }))
+}
+
+const noneIfMissing = (error: unknown): string[] => {
+  if (isMissing(error)) return []
+  throw error
 }
 
 const imagesOf = async (file: string): Promise<string[]> => {
@@ -58,6 +63,6 @@ for image in ${images.join(' ')}; do grep -qxF "$image" <<<"$has" || echo "$imag
     await ssh.capture(host, `k3s ctr -n k8s.io images import ${folder}/${name}`, { timeout: 300 })
   },
   byHand: `${copyByHand(host, file, { path: `${folder}/${name}`, mode: '0644' })}
-ssh ${login(host)} k3s ctr -n k8s.io images import ${folder}/${name}`,
+ssh ${login(host)} ${sudo(host)}k3s ctr -n k8s.io images import ${folder}/${name}`,
   timeout: 300
 })

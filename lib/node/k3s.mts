@@ -51,10 +51,13 @@ sum=$(openssl dgst -sha256 -r ${path}); [[ \${sum%% *} == '${sha256}' ]] || echo
   timeout: 600
 })
 
+/** What an operator who logs in to a host types before a command that is root's: nothing as root, else sudo. */
+export const sudo = ({ user }: Host): string => (user === 'root' ? '' : 'sudo ')
+
 /** The commands that copy a file to a path on a host, for a runbook. */
 export const copyByHand = (host: Host, file: string, { path, mode }: Pick<Place, 'path' | 'mode'>): string =>
   `scp ${file} ${login(host)}:/tmp/${basename(path)}
-ssh ${login(host)} ${host.user === 'root' ? '' : 'sudo '}install -D -m ${mode} /tmp/${basename(path)} ${path}
+ssh ${login(host)} ${sudo(host)}install -D -m ${mode} /tmp/${basename(path)} ${path}
 ssh ${login(host)} rm /tmp/${basename(path)}`
 
 /** The part of K3s's configuration that servers and agents have in common. */
@@ -163,6 +166,10 @@ mv ${path}.new ${path}`
 /** A node that registers again gets another pod network. Packets would be lost in a bridge with the old one. */
 export const removeOldNetwork = 'for link in cni0 flannel.1; do ip link delete "$link" 2>/dev/null || true; done'
 
+/** The same for a runbook. */
+export const removeOldNetworkByHand = (host: Host): string =>
+  `ssh ${login(host)} '${sudo(host)}ip link delete cni0; ${sudo(host)}ip link delete flannel.1'     # "Cannot find device" is fine`
+
 /** The step that K3s was started, and starts at boot. Another step checks whether it is ready. */
 export const isStarted = (host: Host): NodeStep => {
   const unit = unitOf(host)
@@ -190,7 +197,7 @@ type Gate = {
  */
 export const runsWhatIsConfigured = (host: Host, ssh: Ssh, gate?: Gate): NodeStep => {
   const unit = unitOf(host)
-  const restart = `systemctl daemon-reload\nsystemctl restart --no-block ${unit}`
+  const restart = ['systemctl daemon-reload', `systemctl restart --no-block ${unit}`]
   const fact = {
     name: 'runs what is configured',
     check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
@@ -202,14 +209,14 @@ done`,
     follows: true,
     within: 60
   }
-  if (!gate) return { ...fact, change: restart }
+  if (!gate) return { ...fact, change: restart.join('\n') }
   return {
     ...fact,
     change: async () => {
       await gate.pass()
-      await ssh.capture(host, restart)
+      await ssh.capture(host, restart.join('\n'))
     },
-    byHand: `${gate.byHand}\nssh ${login(host)} '${restart.replace('\n', ' && ')}'`
+    byHand: `${gate.byHand}\nssh ${login(host)} '${restart.map((command) => sudo(host) + command).join(' && ')}'`
   }
 }
 

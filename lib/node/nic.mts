@@ -8,6 +8,6 @@ import type { Run } from '../run/run.mts'
 export const readNics = (run: Run, hosts: Host[]): Promise<Map<string, string>> =>
   run.ask(hosts, {
     what: 'NIC has its private address',
-    shell: ({ address }) => `ip -o -4 address show | awk '{ split($4, at, "/") } at[1] == "${address}" { print $2; exit }'`,
+    shell: ({ address }) => `ip -o -4 address show | awk '{ split($4, at, "/") } at[1] == "${address}" && !found++ { print $2 }'`,
     bare: '<NIC>'
   })

@@ -1,5 +1,7 @@
 import { $, quote } from 'zx'
+import { isAbort } from '../base/errors.mts'
 import { kubeconfig } from '../base/home.mts'
+import { remembered } from '../base/wait.mts'
 
 type Value = string | number | string[]
 type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<string>
@@ -7,12 +9,14 @@ type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<str
 export type KubectlOptions = {
   /** What goes to its stdin. */
   input?: string
-  /** Seconds that the command may take in all (default 60). A single request may take 20. */
+  /** Seconds that the command may take in all (default 60). */
   timeout?: number
   /** Ends it (default: the run's own signal). */
   signal?: AbortSignal
-  /** One API server directly, without the load balancer. */
+  /** Where the API is asked (a URL), and nowhere else. Default: through its load balancer, else at a server that is ready. */
   server?: string
+  /** Seconds that a single request may take (default 20). */
+  request?: number
 }
 
 /**
@@ -40,22 +44,27 @@ type Means = {
   /** Gets the k3s binary. It is not called before the first command. */
   k3s: () => Promise<string>
   context: string
+  /** The URLs of the servers' own APIs. */
+  servers: string[]
   /** Ends every command that has no signal of its own. */
   signal: AbortSignal
+  /** Told when a server is asked instead of the load balancer. */
+  say: (line: string) => void
 }
 
+/** Milliseconds for which nobody is asked again after no server was ready: dozens of checks would each wait in vain. */
+const pause = 10_000
+
 /**
- * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. After the API did not answer, the next commands
- * first ask for 2 seconds whether it is ready. Else dozens of checks would each wait for the full time.
+ * The kubectl of a k3s binary, with a context of the bastion's kubeconfig. Where the API does not answer through its load
+ * balancer, which may go on sending to a dead server, a server that is ready is asked from then on.
  */
-export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl => {
-  // True after the API did not answer, until it answers again.
-  let away = false
-  const run = async (command: string, options: KubectlOptions, seconds: number): Promise<string> => {
-    const { input = '', timeout = 60, signal = whole, server } = options
+export const createKubectl = ({ k3s, context, servers, signal: whole, say }: Means): Kubectl => {
+  const run = async (command: string, options: KubectlOptions): Promise<string> => {
+    const { input = '', timeout = 60, request = 20, signal = whole, server } = options
     signal.throwIfAborted()
     const flags = [
-      '--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${seconds}s`,
+      '--kubeconfig', kubeconfig, '--context', context, '--request-timeout', `${request}s`,
       ...(server === undefined ? [] : ['--server', server])
     ]
     const head = [await k3s(), 'kubectl', ...flags].map(quote).join(' ')
@@ -68,21 +77,41 @@ export const createKubectl = ({ k3s, context, signal: whole }: Means): Kubectl =
     if (result.exitCode === 0) return result.stdout
     if (late.aborted) throw new KubectlError(`kubectl ${command}: timed out after ${timeout} s`, result)
     const words = result.stderr.trim() || `kubectl ${command}: exit ${result.exitCode}`
-    if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${seconds} s`, result)
+    if (tooLate.test(words)) throw new ApiAway(`the API does not answer within ${request} s`, result)
     if (nobody.test(words)) throw new ApiAway(`the API does not answer: ${words}`, result)
     const failing = words.match(notReady)
     throw failing ? new ApiAway(`the API is not ready: ${failing.join(', ')}`, result) : new KubectlError(words, result)
   }
+
+  const isReady = (server: string, signal: AbortSignal): Promise<boolean> =>
+    run('get --raw /readyz', { server, request: 3, timeout: 5, signal }).then(() => true, (error: unknown) => {
+      if (isAbort(error)) throw error
+      return false
+    })
+  const search = async (signal: AbortSignal): Promise<string | undefined> => {
+    const ready = await Promise.all(servers.map((server) => isReady(server, signal)))
+    return servers.find((_, index) => ready[index])
+  }
+  const found = remembered(() => search(whole)) // many commands fail at once, and search once
+  let instead: string | undefined
+  let away: { until: number; error: ApiAway } | undefined
+
   return kubectlOf(async (command, options) => {
-    if (options.server !== undefined) return run(command, options, 20) // another way than through the load balancer
+    if (options.server !== undefined) return run(command, options)
+    if (away && Date.now() < away.until) throw away.error
     try {
-      const { signal } = options
-      if (away) await run('get --raw /readyz', signal ? { signal } : {}, 2)
-      away = false
-      return await run(command, options, 20)
+      return await run(command, instead === undefined ? options : { ...options, server: instead })
     } catch (error) {
-      away = error instanceof ApiAway
-      throw error
+      if (!(error instanceof ApiAway)) throw error
+      // After an interruption only the signal of the command itself still counts.
+      const server = await (options.signal ? search(options.signal) : found.get())
+      if (server === undefined) {
+        away = { until: Date.now() + pause, error }
+        throw error
+      }
+      if (instead !== server) say(`${error.message}. From now on ${server} is asked, which is ready.`)
+      instead = server
+      return run(command, { ...options, server })
     }
   })
 }

@@ -4,15 +4,17 @@ import type { Host } from '../input/inventory.mts'
 import { ApiAway } from '../reach/kubectl.mts'
 import { lastWords, Unreachable, type Ssh } from '../reach/ssh.mts'
 import {
-  batchFindings, batchScript, batchTimeout, findingOf, holds, isAskedOnNode, type Finding, type Step
+  batchFindings, batchScript, batchTimeout, findingOf, hasBegun, holds, isAskedOnNode, type Batch, type Finding, type Step
 } from './step.mts'
 
 /** The result of a step. pending and unknown only in a plan, changed only in an apply. */
 export type Outcome = {
   step: string
-  result: 'ok' | 'changed' | 'pending' | 'unknown' | 'failed'
-  /** What differed, or why it failed. */
+  result: 'ok' | 'changed' | 'pending' | 'unknown' | 'failed' | 'skipped'
+  /** What differed, why it failed, or why it was skipped. */
   words?: string
+  /** An apply of anything must not begin while this fails. */
+  refuses?: true
   hint?: string
   /** What the check saw, in words. */
   evidence?: string
@@ -25,6 +27,8 @@ export type Taking = {
   signal: AbortSignal
   begins: (doing: string) => void
   outcome: (outcome: Outcome) => void
+  /** True once a failure of this run was that the API is away. Said once, and not for each step that needs the API. */
+  api: { isAway: boolean }
 }
 
 /**
@@ -48,11 +52,13 @@ export const plan = async (
       const follows = step.follows === true && isChanging()
       outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : okOutcome(step, finding))
     } else if (!finding.failed && step.change !== undefined) {
-      if (!stopped) outcome({ step: step.name, result: 'pending', words: finding.words })
+      outcome(stopped
+        ? { step: step.name, result: 'skipped', words: afterFailure }
+        : { step: step.name, result: 'pending', words: finding.words })
       pending = true
     } else if (pending && !step.always) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
     else {
-      outcome(failedOutcome(step, finding))
+      outcome(unlessBlind(step, finding, taking))
       stopped = true
     }
   }
@@ -67,13 +73,20 @@ export const validate = async (steps: Step[], taking: Taking, script: string): P
     const finding = findings[index] ?? endedEarly
     const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
     const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
-    outcome(holds(finding) ? okOutcome(step, finding) : { ...failedOutcome(step, finding), ...remedy })
+    outcome(holds(finding) ? okOutcome(step, finding) : { ...unlessBlind(step, finding, taking), ...remedy })
   }
 }
 
-/** An apply goes from step to step. What holds is skipped. What differs is changed and checked again. */
-export const apply = async (steps: Step[], taking: Taking): Promise<void> => {
+/**
+ * An apply goes from step to step. It leaves alone what holds. What differs is changed and checked again. It stops at the
+ * first failure. Returns how many steps it did not reach.
+ */
+export const apply = async (steps: Step[], taking: Taking): Promise<number> => {
   const { begins, outcome } = taking
+  const fail = (step: Step, finding: Found): number => {
+    outcome(failedOutcome(step, finding))
+    return steps.length - steps.indexOf(step) - 1
+  }
   let at = 0
   let differed: string | undefined
   while (at < steps.length) {
@@ -85,7 +98,7 @@ export const apply = async (steps: Step[], taking: Taking): Promise<void> => {
       findings = await look(rest, taking, { waiting: true, change: changing ? rest[0]?.change : undefined })
     } catch (error) {
       if (isAbort(error) || error instanceof Unreachable || !changing) throw error
-      return outcome(failedOutcome(rest[0]!, { words: messageOf(error) }))
+      return fail(rest[0]!, { words: messageOf(error) })
     }
     for (const [index, finding] of findings.entries()) {
       const step = steps[at]!
@@ -95,60 +108,90 @@ export const apply = async (steps: Step[], taking: Taking): Promise<void> => {
         differed = undefined
         at++
       } else if (changed || finding.failed || step.change === undefined) {
-        return outcome(failedOutcome(step, finding))
+        return fail(step, finding)
       } else differed = finding.words
     }
     if (findings.length === 0) throw new Error('the node ended the script before its first check')
   }
+  return 0
 }
 
 // The findings of the steps in order. With `waiting` it stops at the first that does not hold. Shell checks that follow
-// each other are sent together: a plan of a host is one ssh command.
+// each other are sent together: a plan of a host is one ssh command. Nothing begins after an interruption.
 const look = async (
   steps: Step[],
-  { host, ssh, signal }: Taking,
+  { host, ssh, signal, begins }: Taking,
   { waiting, change }: { waiting: boolean; change?: Step['change'] }
 ): Promise<Finding[]> => {
   const findings: Finding[] = []
+  signal.throwIfAborted()
   if (typeof change === 'function') await change()
   if (typeof change === 'string' && typeof steps[0]?.check === 'function') {
     await ssh.capture(onHost(host), change, { timeout: steps[0].timeout ?? 60 })
   }
   while (findings.length < steps.length) {
     const first = steps[findings.length]!
+    begins(first.name)
     if (typeof first.check === 'function') {
       const patience = waiting && (first.change === undefined || (change !== undefined && findings.length === 0))
-      findings.push(await ask(first.check, patience ? (first.within ?? 0) : 0, signal))
+      findings.push(await ask({ ...first, check: first.check }, patience ? (first.within ?? 0) : 0, signal))
     } else {
       const from = steps.slice(findings.length)
       const end = from.findIndex((step) => !isAskedOnNode(step))
-      const batch = {
+      findings.push(...await lookOnNode(onHost(host), ssh, {
         steps: from.slice(0, end === -1 ? undefined : end).filter(isAskedOnNode),
         waiting,
         changed: change !== undefined && findings.length === 0,
         ...(findings.length === 0 && typeof change === 'string' ? { change } : {})
-      }
-      const result = await ssh.run(onHost(host), batchScript(batch), { timeout: batchTimeout(batch) })
-      if (result.exitCode !== 0) throw new Error(lastWords(result))
-      findings.push(...batchFindings(result))
+      }))
     }
     if (waiting && !holds(findings.at(-1))) break
   }
   return findings
 }
 
-const ask = async (check: () => Promise<string>, seconds: number, signal: AbortSignal): Promise<Finding> => {
+// Where the time of the batch is over, the check that was at work has failed. The caller goes on with those after it.
+const lookOnNode = async (host: Host, ssh: Ssh, batch: Batch): Promise<Finding[]> => {
+  const seconds = batchTimeout(batch)
+  const result = await ssh.run(host, batchScript(batch), { timeout: seconds })
+  if (result.exitCode === 0) return batchFindings(result)
+  if (result.exitCode !== timedOut || !hasBegun(result)) throw new Error(lastWords(result))
+  return [...batchFindings(result), { words: `did not end within ${seconds} s`, failed: true }]
+}
+
+/** The exit code of timeout(1). */
+const timedOut = 124
+
+type Asked = { check: () => Promise<string>; timeout?: number }
+
+const ask = async ({ check, timeout = 60 }: Asked, seconds: number, signal: AbortSignal): Promise<Finding> => {
   const end = Date.now() + seconds * 1000
   for (;;) {
+    signal.throwIfAborted()
     let finding: Finding
     try {
-      finding = findingOf(await check())
+      finding = findingOf(await inTime(check(), timeout))
+      signal.throwIfAborted()
     } catch (error) {
       if (isAbort(error)) throw error
       finding = { words: messageOf(error), failed: true, blind: error instanceof ApiAway }
     }
     if (holds(finding) || Date.now() >= end) return finding
     await sleep(1000, undefined, { signal })
+  }
+}
+
+// A check only reads, so nothing is lost where it goes on behind our back.
+const inTime = async (checking: Promise<string>, seconds: number): Promise<string> => {
+  const late = new AbortController()
+  const waiting = sleep(seconds * 1000, undefined, { signal: late.signal })
+    .then(() => Promise.reject(new Error(`did not end within ${seconds} s`)))
+  try {
+    return await Promise.race([checking, waiting])
+  } finally {
+    late.abort()
+    waiting.catch(() => {})
+    checking.catch(() => {})
   }
 }
 
@@ -171,5 +214,16 @@ const failedOutcome = (step: Step, finding: Found): Outcome => ({
   result: 'failed',
   words: finding.words,
   ...(step.hint === undefined || finding.blind ? {} : { hint: step.hint }),
+  ...(step.always ? { refuses: true as const } : {}),
   ...evidenceOf(finding)
 })
+
+/** Why steps after a failure are skipped. */
+export const afterFailure = 'because of the failure above'
+
+const unlessBlind = (step: Step, finding: Finding, { api }: Taking): Outcome => {
+  if (!finding.blind) return failedOutcome(step, finding)
+  if (api.isAway) return { step: step.name, result: 'skipped', words: 'because the API does not answer' }
+  api.isAway = true
+  return failedOutcome(step, finding)
+}

@@ -25,14 +25,15 @@ export type Section = {
 }
 
 /** How many outcomes of each kind. */
-export type Counts = { ok: number; change: number; unknown: number; failed: number }
+export type Counts = { ok: number; change: number; unknown: number; failed: number; skipped: number }
 
 const signs: Record<Outcome['result'], [string, Style]> = {
   ok: ['✓', 'green'],
   changed: ['~', 'yellow'],
   pending: ['~', 'yellow'],
   unknown: ['?', 'cyan'],
-  failed: ['✗', 'red']
+  failed: ['✗', 'red'],
+  skipped: ['–', 'dim']
 }
 
 const paint = (style: Style, text: string, { colour }: Pick<Look, 'colour'>): string =>
@@ -40,7 +41,7 @@ const paint = (style: Style, text: string, { colour }: Pick<Look, 'colour'>): st
 
 /** Counts outcomes; changed and pending are both changes. */
 export const count = (outcomes: Iterable<Outcome>): Counts => {
-  const counts = { ok: 0, change: 0, unknown: 0, failed: 0 }
+  const counts = { ok: 0, change: 0, unknown: 0, failed: 0, skipped: 0 }
   for (const { result } of outcomes) {
     counts[result === 'changed' || result === 'pending' ? 'change' : result]++
   }
@@ -57,15 +58,18 @@ export const renderTitle = ({ id, title }: Pick<Section, 'id' | 'title'>, right:
 /** The block of one host: its name once, then one line for each step that differs, and how many others hold. */
 export const renderBlock = (host: string, outcomes: Outcome[], look: Look): string[] => {
   const shown = outcomes.filter((outcome) => isShown(outcome, look))
-  const hidden = outcomes.length - shown.length
+  const skipped = look.verbose ? [] : outcomes.filter(({ result }) => result === 'skipped')
+  const hidden = outcomes.length - shown.length - skipped.length
   const width = Math.min(44, Math.max(...shown.map(({ step }) => step.length), 0))
   const lines = shown.flatMap((outcome) => outcomeLines(outcome, width, look))
+  for (const [words, some] of Map.groupBy(skipped, (one) => one.words)) lines.push(paint('dim', `– ${some.length} skipped, ${words}`, look))
   if (hidden > 0) lines.push(paint('dim', `✓ ${hidden} ${shown.length > 0 ? 'more ' : ''}hold${hidden === 1 ? 's' : ''}`, look))
   return lines.map((line, index) => `${(index === 0 ? host : '').padEnd(16)}${line}`)
 }
 
+// Skipped steps are told together.
 const isShown = ({ result, evidence }: Outcome, { verbose, evidence: shown }: Look): boolean =>
-  verbose || result !== 'ok' || (shown === true && evidence !== undefined)
+  verbose || (result !== 'ok' && result !== 'skipped') || (shown === true && evidence !== undefined)
 
 const wordsOf = ({ result, words = '', evidence = '', hint }: Outcome): string[] => [
   ...(result === 'ok' ? evidence : words).split('\n'),
@@ -85,22 +89,24 @@ const outcomeLines = (outcome: Outcome, width: number, look: Look): string[] => 
 /** The table of counts with its heading: one row for each host. */
 export const renderTable = (section: Section, look: Look): string[] => {
   const between = section.mode === 'validate' ? [] : [section.mode === 'plan' ? 'CHANGE' : 'CHANGED', 'UNKNOWN']
-  const heading = ['HOST', 'OK', ...between, 'FAILED']
+  const skips = [...section.hosts.values()].some((outcomes) => count(outcomes).skipped > 0)
+  const heading = ['HOST', 'OK', ...between, 'FAILED', ...(skips ? ['SKIPPED'] : [])]
   const numbers = heading.slice(1).map(() => 'right' as const)
   const rows = [...section.hosts].toSorted(([a], [b]) => a.localeCompare(b)).map(([host, outcomes]) => {
-    const { ok, change, unknown, failed } = count(outcomes)
-    return [host, ok, ...(between.length > 0 ? [change, unknown] : []), failed].map(String)
+    const { ok, change, unknown, failed, skipped } = count(outcomes)
+    return [host, ok, ...(between.length > 0 ? [change, unknown] : []), failed, ...(skips ? [skipped] : [])].map(String)
   })
   const [first = '', ...lines] = renderColumns([heading, ...rows], ['left', ...numbers], { least: [16] })
   return [paint('dim', first, look), ...lines]
 }
 
-/** "2 changes, 1 unknown, 1 host failed": the counts in words; of a validation "210 checks hold, 1 fails". */
+/** "2 changes, 1 unknown, 1 host failed, 3 skipped": the counts in words; of a validation "210 checks hold, 1 fails". */
 export const renderCounts = (sections: Section[]): string => {
   const all = sections.flatMap(({ hosts }) => [...hosts.values()].flat())
-  const { ok, change, unknown, failed: fails } = count(all)
+  const { ok, change, unknown, failed: fails, skipped } = count(all)
+  const left = skipped > 0 ? [`${skipped} skipped`] : []
   if (sections.some(({ mode }) => mode === 'validate')) {
-    return `${plural(ok, 'check')} hold${ok === 1 ? 's' : ''}, ${fails === 0 ? 'none fails' : `${fails} fail${fails === 1 ? 's' : ''}`}`
+    return [`${plural(ok, 'check')} hold${ok === 1 ? 's' : ''}`, fails === 0 ? 'none fails' : `${fails} fail${fails === 1 ? 's' : ''}`, ...left].join(', ')
   }
   const failed = new Set(sections.flatMap(({ hosts }) =>
     [...hosts].filter(([, outcomes]) => count(outcomes).failed > 0).map(([host]) => host)
@@ -108,7 +114,8 @@ export const renderCounts = (sections: Section[]): string => {
   return [
     plural(change, 'change'),
     unknown > 0 ? `${unknown} unknown` : '',
-    failed > 0 ? `${plural(failed, 'host')} failed` : ''
+    failed > 0 ? `${plural(failed, 'host')} failed` : '',
+    ...left
   ].filter(Boolean).join(', ')
 }
 
@@ -151,15 +158,26 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
   const sections: Section[] = []
   const busy = new Map<string, string>()
   let told = new Map<string, number>()
+  const skips = new Set<string | undefined>() // the reasons that were told
   let started = 0
   const section = (): Section => sections.at(-1)!
+  const doing = (): string => {
+    const [host, what] = [...busy].at(-1) ?? []
+    if (host === undefined) return ''
+    return redact(`${section().id}  ${host}: ${what}${busy.size > 1 ? `  (and ${plural(busy.size - 1, 'more host')})` : ''}`)
+  }
   const progress = (): void => {
     if (!live) return
-    const [host, doing] = [...busy].at(-1) ?? []
-    if (host === undefined) return void spinner.stop()
-    const others = busy.size > 1 ? `  (and ${plural(busy.size - 1, 'more host')})` : ''
-    spinner.text = redact(`${section().id}  ${host}: ${doing}${others}`).slice(0, (process.stderr.columns ?? 80) - 3)
+    const words = doing()
+    if (words === '') return void spinner.stop()
+    spinner.text = words.slice(0, (process.stderr.columns ?? 80) - 3)
     if (!spinner.isSpinning) spinner.start()
+  }
+  // Without a terminal nothing else says that the run goes on.
+  let waiting: NodeJS.Timeout | undefined
+  const tick = (): void => {
+    const words = doing()
+    if (words !== '') process.stderr.write(`${now()} ... ${words}\n`)
   }
 
   return {
@@ -175,6 +193,8 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
       look.evidence = mode === 'validate'
       told = new Map()
       started = performance.now()
+      skips.clear()
+      if (!live) waiting = setInterval(tick, quiet).unref()
       log(`${id} ${title} (${mode})`)
       write(renderTitle({ id, title }, `${mode} · ${plural(hosts, 'host')}`, look))
     },
@@ -191,19 +211,22 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
       const words = wordsOf(outcome).filter(Boolean).join(' | ')
       const line = `${target.padEnd(15)} ${sign} ${outcome.step}${words ? `: ${words}` : ''}`
       log(line)
-      if (!text.isTTY && isShown(outcome, look)) write(`${now()} ${line}`)
+      const first = outcome.result === 'skipped' && !skips.has(outcome.words)
+      if (first) skips.add(outcome.words)
+      if (!text.isTTY && (first || isShown(outcome, look))) write(`${now()} ${line}`)
     },
     ends: (target) => {
       busy.delete(target)
       const outcomes = section().hosts.get(target) ?? []
       const fresh = outcomes.slice(told.get(target) ?? 0)
-      if (text.isTTY && fresh.some((outcome) => isShown(outcome, look))) {
+      if (text.isTTY && fresh.some((outcome) => isShown(outcome, look) || outcome.result === 'skipped')) {
         told.set(target, outcomes.length)
         for (const line of renderBlock(target, fresh, look)) write(line)
       }
       progress()
     },
     close: () => {
+      clearInterval(waiting)
       spinner.stop()
       busy.clear()
       const done = section()
@@ -212,5 +235,8 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
     }
   }
 }
+
+/** Milliseconds after which a run without a terminal says what it is at. */
+const quiet = 20_000
 
 const now = (): string => `${new Date().toISOString().slice(0, 19)}Z`

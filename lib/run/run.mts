@@ -5,7 +5,7 @@ import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { Release } from '../reach/release.mts'
 import { Unreachable, type Ssh } from '../reach/ssh.mts'
-import { apply, plan, validate, type Outcome } from './modes.mts'
+import { afterFailure, apply, plan, validate, type Outcome } from './modes.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
 /** Receives the outcomes as they come. `target` is a host's name, or "cluster". */
@@ -81,29 +81,49 @@ export const withRoles = (hosts: Host[]) => ({
 export const createRun = ({ mode, script, listener, pending, ...means }: RunContext): Run => {
   const { hosts, chosen, settings, signal, ssh } = means
   const failed = new Set<string>()
+  const unreachable = new Set<string>()
+  const skipping = new Set<string>()
   const changing = new Set<string>()
+  const api = { isAway: false }
   let anyPending = pending
+  // A validation looks at everything that it can reach.
+  const out = mode === 'validate' ? unreachable : failed
+
+  const outcomeOf = (target: string) => (one: Outcome): void => {
+    if (one.result === 'failed' || one.result === 'skipped') failed.add(target)
+    if (one.result === 'pending') {
+      changing.add(target)
+      anyPending = true
+    }
+    listener.outcome(target, one)
+  }
+  const skip = (target: string, words: string): void => {
+    if (skipping.has(target)) return
+    skipping.add(target)
+    outcomeOf(target)({ step: 'what follows', result: 'skipped', words })
+    listener.ends(target)
+  }
 
   const take = async (target: string, host: Host | undefined, steps: () => Promise<Step[]>, dependent: boolean) => {
-    const outcome = (one: Outcome): void => {
-      if (one.result === 'failed') failed.add(target)
-      if (one.result === 'pending') {
-        changing.add(target)
-        anyPending = true
-      }
-      listener.outcome(target, one)
-    }
-    const taking = { host, ssh, signal, outcome, begins: (doing: string): void => listener.begins(target, doing) }
+    const outcome = outcomeOf(target)
+    const taking = { host, ssh, signal, outcome, api, begins: (doing: string): void => listener.begins(target, doing) }
     try {
       if (mode === 'plan') await plan(await steps(), taking, { dependent, isChanging: () => changing.has(target) })
       else if (mode === 'validate') await validate(await steps(), taking, script)
-      else await apply(await steps(), taking)
+      else if (await apply(await steps(), taking) > 0) skip(target, afterFailure)
     } catch (error) {
       if (isAbort(error)) throw error
+      if (error instanceof Unreachable) unreachable.add(target)
       const step = error instanceof Unreachable ? 'answers over ssh' : 'can be worked on'
       outcome({ step, result: 'failed', words: messageOf(error) })
     }
     listener.ends(target)
+  }
+
+  const left = (some: Host[]): Host[] => {
+    const wanted = some.filter((host) => chosen.includes(host))
+    for (const { name } of wanted.filter((host) => out.has(host.name))) skip(name, afterFailure)
+    return wanted.filter(({ name }) => !out.has(name))
   }
 
   return {
@@ -111,38 +131,36 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
     ...withRoles(hosts),
     mode,
     note: listener.note,
-    stands: (target) => !failed.has(target === 'cluster' ? target : target.name),
+    stands: (target) => !out.has(target === 'cluster' ? target : target.name),
     on: async (some, steps, { atOnce } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
       const dependent = anyPending
-      const left = some.filter((host) => chosen.includes(host) && !failed.has(host.name))
-      await pMap(
-        left,
-        async (host) => {
-          const broken = left.find(({ name }) => failed.has(name))
-          if (careful && broken) return listener.note(`${host.name} is not tried, because ${broken.name} failed`)
-          await take(host.name, host, async () => steps(host), dependent)
-        },
-        { concurrency: careful ? atOnce : settings.ssh.parallel }
-      )
+      const hosts = left(some)
+      await each(hosts, careful ? atOnce : settings.ssh.parallel, async (host) => {
+        const broken = hosts.find(({ name }) => failed.has(name))
+        if (careful && broken) return skip(host.name, `because ${broken.name} failed`)
+        await take(host.name, host, async () => steps(host), dependent)
+      })
     },
     once: async (steps) => {
-      if (failed.has('cluster')) return
+      if (out.has('cluster')) return skip('cluster', afterFailure)
       await take('cluster', undefined, async () => steps, anyPending)
     },
     ask: async (some, { shell }) => {
       const answers = new Map<string, string>()
-      await pMap(
-        some.filter(({ name }) => !failed.has(name)),
-        async (host) => {
-          await take(host.name, host, async () => {
-            answers.set(host.name, (await ssh.capture(host, shell(host))).trim())
-            return []
-          }, false)
-        },
-        { concurrency: settings.ssh.parallel }
-      )
+      await each(some.filter(({ name }) => !out.has(name)), settings.ssh.parallel, (host) =>
+        take(host.name, host, async () => {
+          answers.set(host.name, (await ssh.capture(host, shell(host))).trim())
+          return []
+        }, false))
       return answers
     }
   }
+}
+
+// All are waited for, also after an interruption: only then nothing is at work any more, and the lock may be given back.
+const each = async (hosts: Host[], atOnce: number, work: (host: Host) => Promise<void>): Promise<void> => {
+  const errors: unknown[] = []
+  await pMap(hosts, (host) => work(host).catch((error: unknown) => void errors.push(error)), { concurrency: atOnce })
+  if (errors.length > 0) throw errors.find(isAbort) ?? errors[0]
 }

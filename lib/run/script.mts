@@ -7,7 +7,7 @@ import { closest, duration, plural } from '../base/words.mts'
 import { readInputs } from '../input/inputs.mts'
 import type { Host } from '../input/inventory.mts'
 import { redact } from '../input/secrets.mts'
-import { contextOf } from '../input/settings.mts'
+import { contextOf, serverUrl } from '../input/settings.mts'
 import { createKubectl } from '../reach/kubectl.mts'
 import { artifacts, type Release } from '../reach/release.mts'
 import { createSsh } from '../reach/ssh.mts'
@@ -16,7 +16,7 @@ import { flag, flagLines, misuse, parseFlags, value, type Flags, type Values } f
 import { readHeader } from './header.mts'
 import { Locked, takeLock } from './lock.mts'
 import { count, createReport, renderCounts, type Report, type Section } from './report.mts'
-import { createRun, type Means, type Run } from './run.mts'
+import { createRun, withRoles, type Means, type Run } from './run.mts'
 import { renderRunbook } from './runbook.mts'
 
 /** A numbered script: its name and its story. The story runs once as a plan and once as an apply. */
@@ -161,7 +161,13 @@ export const operate = async <Own extends Flags = Record<never, never>>(
     const ssh = createSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port, signal })
     let asked: Promise<Release> | undefined
     const release = (): Promise<Release> => (asked ??= artifacts(settings, { dir: flags.artifacts, signal, say: report.note }))
-    const kubectl = createKubectl({ k3s: async () => (await release()).k3s.file, context: contextOf(settings), signal })
+    const kubectl = createKubectl({
+      k3s: async () => (await release()).k3s.file,
+      context: contextOf(settings),
+      servers: withRoles(hosts).servers.map(serverUrl),
+      signal,
+      say: report.note
+    })
     const means: Means = { hosts, chosen, settings, signal, ssh, kubectl, release }
     const perform = mode === 'apply' ? converge : validate
     process.exitCode = await perform({ name, scripts: wanted, flags, own, means, report, after: after as After | undefined })
@@ -199,7 +205,13 @@ const converge = async (operation: Operation): Promise<number> => {
     return print(operation, code, sections, started)
   }
   const failed = plan.some(hasFailures) ? exitCodes.failed : undefined
+  const refusals = plan.flatMap(({ hosts }) => [...hosts].flatMap(([target, outcomes]) =>
+    outcomes.filter(({ refuses }) => refuses).map(({ step }) => `${target} "${step}"`)))
   const changes = plan.some(hasChanges)
+  if (refusals.length > 0) {
+    report.say(`Nothing may be changed while these fail: ${refusals.join(', ')}.`)
+    return finish(exitCodes.failed, plan)
+  }
   if (flags.plan) return finish(failed ?? (changes ? exitCodes.changes : exitCodes.converged), plan)
   // An apply waits for hosts that are still starting, such as after a power failure. A plan does not.
   if (!changes && !(failed !== undefined && flags.yes)) return finish(failed ?? exitCodes.converged, plan)
@@ -230,7 +242,7 @@ const validate = async (operation: Operation): Promise<number> => {
   const sections: Section[] = []
   for (const script of scripts) sections.push(await tell(script, 'validate', operation, false))
   sum(operation, sections, started)
-  const exitCode = sections.some(hasFailures) ? exitCodes.failed : exitCodes.converged
+  const exitCode = sections.some(hasFailures) || sections.some(hasSkipped) ? exitCodes.failed : exitCodes.converged
   const run = runOf(scripts.at(-1)!, 'validate', operation, false)
   const seconds = (performance.now() - started) / 1000
   const { exitCode: code, ...more } = after ? await after({ run, sections, exitCode, seconds, say: report.say }, own) : { exitCode }
@@ -273,6 +285,7 @@ const hasChanges = (section: Section): boolean => {
   return change + unknown > 0
 }
 const hasFailures = (section: Section): boolean => count(outcomesOf(section)).failed > 0
+const hasSkipped = (section: Section): boolean => count(outcomesOf(section)).skipped > 0
 
 const question = (plan: Section[]): string => {
   const { change } = count(plan.flatMap(outcomesOf))

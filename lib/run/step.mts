@@ -115,6 +115,9 @@ export const batchFindings = ({ stdout, stderr }: { stdout: string; stderr: stri
     })
 }
 
+/** True where the first check has begun, so that a change before it has ended. */
+export const hasBegun = ({ stderr }: { stderr: string }): boolean => stderr.includes(mark)
+
 /** Seconds that a batch may take in all. */
 export const batchTimeout = ({ steps }: Batch): number =>
   60 + steps.reduce((sum, step) => sum + (step.timeout ?? 0) + (step.within ?? 0), 0)

@@ -102,9 +102,9 @@ type Tone = 'good' | 'bad' | 'open'
 type Verdict = { tone: Tone; sign: string; words: string }
 
 const signs: Record<Tone, string> = { good: '✓', bad: '✗', open: '?' }
-const tones: Record<Outcome['result'], Tone> = { ok: 'good', changed: 'good', pending: 'open', unknown: 'open', failed: 'bad' }
+const tones: Record<Outcome['result'], Tone> = { ok: 'good', changed: 'good', pending: 'open', unknown: 'open', failed: 'bad', skipped: 'open' }
 const verbs: Record<Outcome['result'], string> = {
-  ok: 'holds', changed: 'holds since it was changed', pending: 'does not hold yet', unknown: 'is not known', failed: 'fails'
+  ok: 'holds', changed: 'holds since it was changed', pending: 'does not hold yet', unknown: 'is not known', failed: 'fails', skipped: 'was skipped'
 }
 
 // The target of steps that concern no single host.

@@ -16,7 +16,7 @@ const { signal } = interrupt
 
 const settings = await readSettings(join(import.meta.dirname, '../../settings.yaml'))
 const k3s = join(settings.k3s.artifacts, 'k3s')
-const kubectl = createKubectl({ k3s: async () => k3s, context: contextOf(settings), signal })
+const kubectl = createKubectl({ k3s: async () => k3s, context: contextOf(settings), servers: [], signal, say: () => {} })
 await withCanary({ kubectl, signal, name: 'traffic' }, async (canary) => {
   const http = httpEndpoints(settings, canary)
   const wellFor = async (times: number): Promise<void> => {

@@ -1,6 +1,34 @@
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync, utimesSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { parseEtcd } from '../../../lib/node/etcd.mts'
+import type { Host } from '../../../lib/input/inventory.mts'
+import { defaultSettings } from '../../../lib/input/settings.mts'
+import {
+  hasNoStaleMember, healthByHand, isVoter, mustBeHealthy, parseEtcd, readEtcd, restartGate, takesSnapshots
+} from '../../../lib/node/etcd.mts'
+import { answeringSsh } from '../../support/answering-ssh.mts'
+import { hostOf } from '../../support/hosts.mts'
+import { commands, onNode } from '../../support/node-shell.mts'
+
+const server = (number: number, user = 'root'): Host =>
+  hostOf(`k3s-master-0${number}`, { role: 'server', address: `10.0.0.10${number - 1}`, user })
+const [first, second, third] = [server(1), server(2), server(3, 'admin')]
+const servers = [first, second, third]
+
+const failure = async (promise: Promise<unknown>): Promise<Error> => {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('it did not fail')
+}
 
 const leader = `{"health":"true","reason":""}
 etcd_disk_wal_fsync_duration_seconds_bucket{le="0.001"} 900
@@ -30,6 +58,171 @@ test('an etcd that has lost its quorum has no leader and is not healthy', () => 
 
 test('fsyncs slower than the last bucket are beyond every bound', () => {
   assert.is(parseEtcd(leader.replaceAll(/ (900|985|995)$/gm, ' 1')).fsyncP99, Infinity)
+})
+
+const bash = async (shell: string, path = process.env['PATH']): Promise<string> =>
+  (await promisify(execFile)('bash', ['-c', `set -euo pipefail\n${shell}`], { env: { ...process.env, PATH: path } })).stdout
+
+// etcd's metrics address, made up on a port of this machine.
+const withEtcd = async (health: string, use: (port: number) => Promise<void>): Promise<void> => {
+  const etcd = createServer(({ url }, response) => {
+    if (url === '/health') response.writeHead(health.includes('"true"') ? 200 : 503).end(health)
+    else response.end(`# HELP etcd_server_id x\netcd_server_id{server_id="abc"} 1\n${leader.split('\n').slice(1).join('\n')}`)
+  })
+  await new Promise<void>((resolve) => void etcd.listen(0, '127.0.0.1', resolve))
+  try {
+    await use((etcd.address() as AddressInfo).port)
+  } finally {
+    etcd.close()
+  }
+}
+
+test('etcd is asked over plain HTTP on its node, with what bash has', async () => {
+  await withEtcd('{"health":"true","reason":""}', async (port) => {
+    const ssh = answeringSsh((script) => bash(script.replaceAll('2381', String(port))))
+    assert.equal(await readEtcd(ssh, first), parseEtcd(leader))
+    const { healthy, leads } = await readEtcd(ssh, first, { paths: ['metrics'], timeout: 5 })
+    assert.equal([healthy, leads], [false, true], 'only what was asked for is known')
+    assert.is(ssh.asked.at(-1)?.seconds, 5)
+  })
+})
+
+test('an etcd that says why it is not healthy answers, one that is not there does not', async () => {
+  let free = 0
+  await withEtcd('{"health":"false","reason":"RAFT NO LEADER"}', async (port) => {
+    free = port
+    assert.is((await readEtcd(answeringSsh((script) => bash(script.replaceAll('2381', String(port)))), first)).healthy, false)
+  })
+  await failure(readEtcd(answeringSsh((script) => bash(script.replaceAll('2381', String(free)))), first))
+})
+
+/** Servers whose etcd is healthy, but for the named ones. */
+const cluster = (sick: string[] = [], answer: (script: string) => string = () => '') => {
+  const ssh = answeringSsh((script, { name }) => {
+    if (!script.includes('2381')) return answer(script)
+    return sick.includes(name) ? { exitCode: 1, stderr: 'Connection refused' } : leader
+  })
+  return { ssh, done: () => ssh.asked.filter(({ script }) => !script.includes('2381')) }
+}
+
+test('every server that is sick, or does not answer, is named', async () => {
+  await mustBeHealthy(cluster().ssh, servers)
+  assert.is((await failure(mustBeHealthy(cluster([second.name, third.name]).ssh, servers))).message,
+    'the quorum would be at risk: etcd on k3s-master-02, k3s-master-03 is not healthy')
+  const lost = answeringSsh(() => leader.replace('"true"', '"false"'))
+  assert.match((await failure(mustBeHealthy(lost, [first]))).message, /k3s-master-01 is not healthy/)
+})
+
+test('by hand every server is asked, with what each has: curl may be missing', async () => {
+  await withEtcd('{"health":"true","reason":""}', async (port) => {
+    const path = commands({ ssh: 'echo "on $1" >&2; shift; exec "$@"', curl: 'exit 127' })
+    const text = healthByHand([first, third]).replaceAll('2381', String(port))
+    const said = (await bash(text, `${path}:${process.env['PATH']}`)).split(/\r?\n/)
+    assert.equal(said.filter((line) => /^root@|^admin@|health/.test(line)),
+      ['root@10.0.0.100:', '{"health":"true","reason":""}', 'admin@10.0.0.102:', '{"health":"true","reason":""}'])
+  })
+})
+
+test('an interruption is not taken for a sick server', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  assert.is(await failure(mustBeHealthy(answeringSsh(() => { throw interrupted }), servers)), interrupted)
+})
+
+test('a restart waits for the other voters, not for the server itself, and takes a snapshot before', async () => {
+  const { ssh, done } = cluster([first.name])
+  await restartGate(ssh, first, servers).pass()
+  assert.equal(ssh.asked.slice(0, 2).map(({ host }) => host), [second.name, third.name])
+  assert.equal(done(), [{
+    host: first.name, seconds: 120,
+    script: 'k3s etcd-snapshot save --name before-restart\nk3s etcd-snapshot prune --name before-restart --snapshot-retention 5'
+  }])
+})
+
+test('where another voter is sick nothing is restarted, and no snapshot taken', async () => {
+  const { ssh, done } = cluster([third.name])
+  assert.match((await failure(restartGate(ssh, first, servers).pass())).message, /etcd on k3s-master-03 is not healthy/)
+  assert.equal(done(), [])
+})
+
+test('by hand a restart has the same gate, with sudo where that is needed', () => {
+  assert.is(restartGate(cluster().ssh, third, servers).byHand, `${healthByHand([first, second])}
+ssh admin@10.0.0.102 '${['save --name before-restart', 'prune --name before-restart --snapshot-retention 5']
+    .map((words) => `sudo k3s etcd-snapshot ${words}`).join(' && ')}'`)
+})
+
+test('a stale member is told where the cluster still has the Node of a server without data', async () => {
+  const told = (node: string): Promise<string> => {
+    const { ssh } = cluster([], () => node)
+    return (hasNoStaleMember(second, { ssh }, first, [first, third]).check as () => Promise<string>)()
+  }
+  assert.is(await told(''), '')
+  assert.match(await told('node/k3s-master-02\n'), /etcd still counts it/)
+})
+
+test('a stale member is removed by a server that runs, once all others are healthy', async () => {
+  const { ssh, done } = cluster([second.name])
+  await (hasNoStaleMember(second, { ssh }, first, [first, third]).change as () => Promise<void>)()
+  assert.equal(done().map(({ host, script }) => [host, script.split(' ').slice(0, 5).join(' ')]), [
+    [first.name, 'k3s kubectl delete node k3s-master-02'],
+    [second.name, 'for link in cni0 flannel.1;']
+  ])
+})
+
+test('with another voter down no stale member is removed', async () => {
+  const { ssh, done } = cluster([third.name])
+  const { change } = hasNoStaleMember(second, { ssh }, first, [first, third])
+  assert.match((await failure((change as () => Promise<void>)())).message, /the quorum would be at risk/)
+  assert.equal(done(), [])
+})
+
+test('by hand a stale member is seen and removed the same way', () => {
+  const { look, byHand } = hasNoStaleMember(second, cluster(), third, [first, third])
+  assert.is(look, 'ssh admin@10.0.0.102 sudo k3s kubectl get node k3s-master-02     # "not found" is what should be')
+  assert.is(byHand, `${healthByHand([first, third])}
+ssh admin@10.0.0.102 sudo k3s kubectl delete node k3s-master-02 --timeout=60s
+ssh root@10.0.0.101 'ip link delete cni0; ip link delete flannel.1'     # "Cannot find device" is fine`)
+})
+
+const voter = (readyz: string, conditions: string): string => {
+  const path = [commands({
+    k3s: `case "$*" in *readyz) ${readyz};; *jsonpath*) echo '${conditions}';; esac`,
+    journalctl: "echo 'time=x level=info msg=fine'; echo 'time=x level=fatal msg=\"no quorum\"'"
+  })]
+  return onNode(isVoter(first).check as string, { path }).stdout
+}
+
+test('a server whose API is not ready says what fails, and what K3s has logged', () => {
+  assert.is(voter(`echo 'Error from server (InternalError): an error: "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed"' >&2; exit 1`, ''),
+    'its API is not ready: [-]etcd failed: reason withheld\ntime=x level=fatal msg="no quorum"')
+  assert.is(voter("echo 'The connection was refused' >&2; exit 1", ''),
+    'its API is not ready: The connection was refused\ntime=x level=fatal msg="no quorum"')
+})
+
+test('a server is a voter where its Node says so', () => {
+  assert.is(voter('echo ok', 'Ready=True EtcdIsVoter=True '), '')
+  assert.is(voter('echo ok', 'Ready=True EtcdIsVoter=False '), 'is not EtcdIsVoter yet')
+  assert.is(voter('echo ok', 'NotReady=True'), 'is not Ready yet\nis not EtcdIsVoter yet')
+})
+
+/** What the step says of snapshots that are so many hours old, where one is taken every 6 hours. */
+const snapshots = (ages: number[], started: number): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-snapshots-'))
+  const make = (name: string, hours: number): void => {
+    writeFileSync(join(folder, name), '')
+    utimesSync(join(folder, name), Date.now() / 1000 - hours * 3600 - 30, Date.now() / 1000 - hours * 3600 - 30)
+  }
+  for (const name of ['tls', ...(ages.length > 0 ? ['db/snapshots'] : [])]) mkdirSync(join(folder, name), { recursive: true })
+  make('tls/server-ca.crt', started)
+  ages.forEach((hours, index) => make(`db/snapshots/etcd-${index}`, hours))
+  const check = takesSnapshots({ ...defaultSettings(), snapshots: { schedule: '0 */6 * * *', retention: 28 } }).check as string
+  return onNode(check.replaceAll('/var/lib/rancher/k3s/server', folder)).stdout
+}
+
+test('snapshots are told by the newest one, and one that is due for long is missed', () => {
+  assert.is(snapshots([9, 3], 100), '= the newest of 2 is 180 min old, one is taken every 360 min')
+  assert.is(snapshots([], 2), '= none yet: the first one is still to come')
+  assert.match(snapshots([13], 100), /\nthe newest is 13 h old: the schedule is '0 \*\/6 \* \* \*'$/)
+  assert.is(snapshots([], 30), "none was taken in 30 h: the schedule is '0 */6 * * *'")
 })
 
 test.run()

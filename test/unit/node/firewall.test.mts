@@ -1,276 +1,150 @@
 import { readFile } from 'node:fs/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { changeCommands, firewallStep, stateScript } from '../../../lib/node/firewall.mts'
-import { addCommand, declared, deleteCommand, difference, parseAdded, parseState } from '../../../lib/node/firewall-rules.mts'
-import type { Host } from '../../../lib/input/inventory.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
+import { changeCommands, firewallStep, stateScript } from '../../../lib/node/firewall.mts'
+import { addCommand, declared } from '../../../lib/node/firewall-rules.mts'
+import { answeringSsh } from '../../support/answering-ssh.mts'
+import { hostOf } from '../../support/hosts.mts'
+import { commands, onNode, unreadable } from '../../support/node-shell.mts'
 
-const host = (name: string, last: number, role: Host['role']): Host => ({
-  name, role, address: `10.0.0.${last}`, publicAddress: '', user: 'root', fqdn: '', stack: '', pool: '', line: 1
-})
-const first = host('k3s-master-01', 100, 'server')
-const second = host('k3s-master-02', 101, 'server')
-const worker = host('k3s-worker-01', 110, 'agent')
+const first = hostOf('k3s-master-01', { role: 'server', address: '10.0.0.100' })
+const second = hostOf('k3s-master-02', { role: 'server', address: '10.0.0.101' })
+const worker = hostOf('k3s-worker-01', { address: '10.0.0.110', user: 'admin' })
 const hosts = [first, second, worker]
 const settings = defaultSettings()
-const around = { hosts, settings, nic: 'enp7s0', ssh: { from: '10.0.0.2', port: '22' } }
 
-// What a real ufw 0.36.2 and iptables 1.8.9 printed for k3s-master-01 once it had all rules, and two of others.
 const converged = await readFile(new URL('../../fixtures/firewall/converged-server.txt', import.meta.url), 'utf8')
-
-/** The difference that is found in the converged state after an edit of it. */
-const found = (edit?: (text: string) => string) => {
-  const text = edit?.(converged) ?? converged
-  if (edit && text === converged) throw new Error('the edit has changed nothing')
-  return difference(declared(first, around), first, parseState(text))
-}
-const without = (...lines: string[]) => (text: string): string => {
-  for (const line of lines) {
-    if (!text.includes(`${line}\n`)) throw new Error(`not in the fixture: ${line}`)
-    text = text.replace(`${line}\n`, '')
-  }
-  return text
-}
-const withForeign = (line: string) => (text: string): string => text.replace('# file\n', `${line}\n# file\n`)
-const section = (name: string) => (text: string): string =>
-  text.replace(new RegExp(`# ${name}\\n(?:[^#].*\\n)*`), `# ${name}\n`)
-
 const kubelet = "ufw allow in on enp7s0 from 10.0.0.110 to any port 10250 proto tcp comment 'keybuzz-k3s: kubelet'"
-const kubeletKernel = '-A ufw-user-input -s 10.0.0.110/32 -i enp7s0 -p tcp -m tcp --dport 10250 -j ACCEPT'
+const lacking = converged.replace(`${kubelet}\n`, '')
 
-const balancers = "comment 'keybuzz-k3s: ingress from the load balancers'"
-
-test('a server is given what a server needs', () => {
-  assert.equal(declared(first, around).map(addCommand), [
-    "ufw allow from 10.0.0.2 to any port 22 proto tcp comment 'keybuzz-k3s: ssh from the bastion'",
-    "ufw allow in on enp7s0 from 10.0.0.0/16 to any port 6443 proto tcp comment 'keybuzz-k3s: API and supervisor'",
-    "ufw allow in on enp7s0 from 10.0.0.101 to any port 2379:2380 proto tcp comment 'keybuzz-k3s: etcd'",
-    "ufw allow in on enp7s0 from 10.0.0.101 to any port 10250 proto tcp comment 'keybuzz-k3s: kubelet'",
-    kubelet,
-    "ufw allow in on enp7s0 from 10.0.0.101 to any port 8472 proto udp comment 'keybuzz-k3s: pod network (VXLAN)'",
-    "ufw allow in on enp7s0 from 10.0.0.110 to any port 8472 proto udp comment 'keybuzz-k3s: pod network (VXLAN)'",
-    `ufw allow in on enp7s0 from 10.0.0.5 to any port 80,443 proto tcp ${balancers}`,
-    `ufw allow in on enp7s0 from 10.0.0.6 to any port 80,443 proto tcp ${balancers}`,
-    "ufw allow in on enp7s0 from 10.0.0.2 to any port 80,443 proto tcp comment 'keybuzz-k3s: ingress from the bastion'",
-    "ufw allow in on cni0 from 10.42.0.0/16 comment 'keybuzz-k3s: pods to their node'",
-    "ufw allow in on cni0 from 10.43.0.0/16 comment 'keybuzz-k3s: pods to their node'",
-    "ufw allow in on flannel.1 from 10.42.0.0/16 comment 'keybuzz-k3s: pods of other nodes'",
-    "ufw route allow in on cni0 from 10.42.0.0/16 comment 'keybuzz-k3s: pods to anywhere'",
-    'ufw route allow in on flannel.1 from 10.42.0.0/16 to 10.42.0.0/16 ' +
-      "comment 'keybuzz-k3s: pods of other nodes to pods'",
-    "ufw route allow in on enp7s0 from 10.0.0.0/16 to 10.42.0.0/16 comment 'keybuzz-k3s: private network to pods'"
-  ])
-})
-
-test('an agent is given neither the API nor etcd', () => {
-  const ports = declared(worker, around).map(({ port }) => port)
-  assert.not(ports.some((port) => /6443|2379/.test(port)))
-  assert.is(ports.filter((port) => port === '10250/tcp').length, 2)
-  assert.is(ports.filter((port) => port === '8472/udp').length, 2)
-})
-
-test('no rule lets anything in on the public NIC but ssh from the bastion', () => {
-  const rules = hosts.flatMap((one) => declared(one, around)).filter(({ port }) => port !== '22/tcp')
-  assert.equal([...new Set(rules.map(({ nic }) => nic))], ['enp7s0', 'cni0', 'flannel.1'])
-})
-
-test('a converged server has no difference, whatever others have added', () => {
-  const { words, conflicts, add, remove, enable, start, reload, deny } = found()
-  assert.equal({ words, conflicts, add, remove, enable, start, reload, deny }, {
-    words: [], conflicts: [], add: [], remove: [], enable: false, start: false, reload: false, deny: []
-  })
-})
-
-test('a missing rule is added, and nothing else', () => {
-  const change = found((text) => without(kubelet, kubeletKernel)(text)
-    .replace('-A ufw-user-input -i enp7s0 -p tcp --dport 10250 -s 10.0.0.110 -j ACCEPT\n', ''))
-  assert.equal(change.words, ['missing: kubelet 10250/tcp on enp7s0 from 10.0.0.110'])
-  assert.equal(changeCommands(change), [kubelet])
-})
-
-test('a rule of a node that has left is deleted, after what is missing was added', () => {
-  const change = found((text) => text.replaceAll('10.0.0.110', '10.0.0.111'))
-  assert.equal(change.remove.map(({ spec }) => spec).toSorted(), [
-    'ufw allow in on enp7s0 from 10.0.0.111 to any port 10250 proto tcp',
-    'ufw allow in on enp7s0 from 10.0.0.111 to any port 8472 proto udp'
-  ])
-  assert.is(change.words.filter((word) => word.startsWith('no longer needed: ufw allow in on')).length, 2)
-  const verbs = changeCommands(change).map((command) => (command.includes(' delete ') ? 'delete' : 'add'))
-  assert.equal(verbs, ['add', 'add', 'delete', 'delete'])
-})
-
-test('a rule that another bastion came in by stays', () => {
-  const line = "ufw allow from 10.0.0.3 to any port 22 proto tcp comment 'keybuzz-k3s: ssh from the bastion'"
-  const web = "ufw allow in on enp7s0 from 10.0.0.3 to any port 80,443 proto tcp comment 'keybuzz-k3s: ingress from the bastion'"
-  assert.equal(found(withForeign(`${line}\n${web}`)).remove, [])
-})
-
-test('a rule is deleted with its comment, so that the same rule of somebody else would stay', () => {
-  const route = "ufw route allow in on cni0 from 10.42.0.0/16 comment 'keybuzz-k3s: x'"
-  const commands = parseAdded(`${kubelet}\n${route}\n`).map(deleteCommand)
-  assert.equal(commands, [kubelet.replace('ufw ', 'ufw delete '), route.replace('ufw route ', 'ufw route delete ')])
-})
-
-test('the same rule without our comment is enough, and is left alone', () => {
-  const change = found((text) => text.replace(kubelet, kubelet.replace(/ comment .*/, '')))
-  assert.equal(change.words, [])
-})
-
-test('a rule that only the kernel has lost is found, and loaded again', () => {
-  const change = found(without(kubeletKernel))
-  assert.equal(change.words, ['not in the kernel, though ufw has it: kubelet 10250/tcp on enp7s0 from 10.0.0.110'])
-  assert.is(changeCommands(change)[0], 'ufw reload')
-})
-
-test('a routed rule that only the kernel has lost is found', () => {
-  const change = found(without('-A ufw-user-forward -s 10.42.0.0/16 -i cni0 -j ACCEPT'))
-  assert.equal(change.words, ['not in the kernel, though ufw has it: pods to anywhere on cni0 from 10.42.0.0/16'])
-})
-
-test('a rule of others that only the kernel has lost is found by the count', () => {
-  const change = found(without('-A ufw-user-input -p tcp -m tcp --dport 9100 -j ACCEPT'))
-  assert.equal(change.words, ["the kernel has 17 rules, ufw's file 18"])
-  assert.is(change.reload, true)
-})
-
-test('a policy and a chain that somebody has changed behind ufw are found', () => {
-  const change = found((text) => text
-    .replace('# kernel\n-P INPUT DROP', '# kernel\n-P INPUT ACCEPT')
-    .replace('-A FORWARD -j ufw-before-forward\n', '')
-    .replace('# kernel6\n-P INPUT DROP', '# kernel6\n-P INPUT ACCEPT'))
-  assert.equal(change.words, [
-    "the kernel's INPUT policy is not DROP",
-    "the kernel's FORWARD chain does not pass through ufw",
-    "the kernel's INPUT policy for IPv6 is not DROP"
-  ])
-  assert.match(changeCommands(change).at(-1)!, /iptables -w 5 -A/)
-})
-
-test('a kernel without IPv6 is no difference', () => {
-  assert.equal(found(section('kernel6')).words, [])
-})
-
-test('an inactive ufw is enabled last, once it lets the bastion in', () => {
-  const change = found((text) =>
-    section('added')(section('file')(section('kernel')(text))).replace('ENABLED=yes', 'ENABLED=no'))
-  assert.equal(change.words.slice(0, 3), [
-    'ufw is not active', 'ufw does not start at boot', 'missing: ssh from the bastion 22/tcp from 10.0.0.2'
-  ])
-  const commands = changeCommands(change)
-  const at = (start: string): number => commands.findIndex((command) => command.startsWith(start))
-  assert.is(at('ufw allow from 10.0.0.2 to any port 22'), 1)
-  assert.is(at('ufw --force enable'), commands.length - 2)
-})
-
-test('an ufw that systemd does not start is told to', () => {
-  const change = found((text) => text.replace('# service\nenabled', '# service\ndisabled'))
-  assert.equal(change.words, ['ufw does not start at boot'])
-  assert.equal(changeCommands(change), ['systemctl enable ufw.service'])
-})
-
-test('defaults that let everything in become deny, after the rules', () => {
-  const change = found((text) => without(kubelet)(text).replaceAll('POLICY="DROP"', 'POLICY="ACCEPT"'))
-  assert.equal(change.words, [
-    'incoming traffic is allowed by default',
-    'routed traffic is allowed by default',
-    'missing: kubelet 10250/tcp on enp7s0 from 10.0.0.110'
-  ])
-  assert.equal(changeCommands(change).slice(0, 3), [kubelet, 'ufw default deny incoming', 'ufw default deny routed'])
-})
-
-test('reject is as good as deny', () => {
-  assert.equal(found((text) => text.replaceAll('POLICY="DROP"', 'POLICY="REJECT"')).words, [])
-})
-
-test('a change that waits for its confirmation is not yet in force', () => {
-  const change = found((text) => text.replace('# unconfirmed\n', '# unconfirmed\nyes\n'))
-  assert.equal(change.words, ['an earlier change was not confirmed, the node will take it back'])
-  assert.equal(changeCommands(change), [])
-})
-
-test('a node without ufw says so', () => {
-  const change = found((text) => text.replace(/# installed[^]*/, ''))
-  assert.is(change.words[0], 'ufw is not installed')
-  assert.equal(change.deny, [])
-})
-
-const opening: Record<string, string> = {
-  'ufw allow 8472': '8472/udp',
-  'ufw allow 8472/udp': '8472/udp',
-  'ufw allow 2379:2380/tcp': '2379/tcp, 2380/tcp',
-  "ufw allow 2379,2380/tcp comment 'etcd: do not remove'": '2379/tcp, 2380/tcp',
-  'ufw limit 2000:9000/tcp': '2379/tcp, 2380/tcp',
-  'ufw allow in on eth0 to any port 8472 proto udp': '8472/udp',
-  'ufw allow in on eth0 from 198.51.100.0/24 to any port 2379 proto tcp': '2379/tcp',
-  'ufw allow in on eth0': '8472/udp, 2379/tcp, 2380/tcp',
-  'ufw allow to any proto udp': '8472/udp',
-  'ufw allow log 8000:9000/udp': '8472/udp'
-}
-for (const [line, ports] of Object.entries(opening)) {
-  test(`a rule of others that opens too much is reported, not touched: ${line}`, () => {
-    const change = found(withForeign(line))
-    const remedy = line.replace('ufw ', 'ufw delete ').replace(/ comment .*/, '')
-    assert.equal(change.conflicts, [
-      `"${line}" opens ${ports} beyond the private network: remove it, it is not ours: ${remedy}`
-    ])
-    assert.equal(change.remove, [])
-  })
+const failure = async (promise: Promise<unknown> | undefined): Promise<Error> => {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('it did not fail')
 }
 
-const harmless = [
-  'ufw allow 22/tcp',
-  'ufw allow 80,443/tcp',
-  'ufw allow OpenSSH',
-  "ufw allow 'Nginx Full'",
-  'ufw allow 8472/tcp',
-  'ufw allow in on enp7s0',
-  'ufw allow in on enp7s0 to any port 2379 proto tcp',
-  'ufw allow from 10.0.0.0/8',
-  'ufw allow from 203.0.113.7 to any port 2379 proto tcp',
-  'ufw deny 8472/udp',
-  'ufw allow out 8472/udp',
-  'ufw allow out on eth0 to any port 8472 proto udp',
-  'ufw route allow in on eth0 out on docker0',
-  "ufw allow 9100/tcp comment 'opens 8472 in on eth0'"
-]
-for (const line of harmless) {
-  test(`a rule of others that opens no more than it may is none of our business: ${line}`, () => {
-    assert.equal(found(withForeign(line)).conflicts, [])
-  })
+type Said = Parameters<typeof answeringSsh>[0]
+
+/** The step for the first server, whose firewall is in a state; `said` answers whatever changes it. */
+const stepFor = (state: string, said: Said = () => '') => {
+  const ssh = answeringSsh((script, host) => (script.startsWith("\necho '# ssh'") ? state : said(script, host)))
+  const step = firewallStep(first, { hosts, settings, ssh })
+  const change = step.change as () => Promise<void>
+  const check = step.check as () => Promise<string>
+  return { step, check, change, changes: () => ssh.asked.filter(({ script }) => script !== stateScript(first)) }
 }
-
-test('on an agent nobody is told off for etcd', () => {
-  const state = parseState(withForeign('ufw allow 2379:2380/tcp')(converged))
-  assert.equal(difference(declared(worker, around), worker, state).conflicts, [])
-})
-
-test('a rule of others that denies what one of ours would allow is reported: ufw would turn it into ours', () => {
-  const line = kubelet.replace('allow', 'deny').replace(/ comment .*/, " comment 'audit 2025'")
-  assert.equal(found((text) => withForeign(line)(without(kubelet)(text))).conflicts, [
-    `"${line}" keeps out what the cluster needs: remove it, it is not ours: ` +
-      'ufw delete deny in on enp7s0 from 10.0.0.110 to any port 10250 proto tcp'
-  ])
-})
-
-test('where the bastion comes from is needed, and nothing else is taken for it', () => {
-  const bad = (line: string) => () => parseState(converged.replace('10.0.0.2 50000 10.0.0.100 22', line))
-  assert.throws(bad(''), /SSH_CONNECTION/)
-  assert.throws(bad('10.0.0.2;reboot 1 10.0.0.100 22'), /SSH_CONNECTION/)
-  assert.throws(bad('10.0.0.2 1 10.0.0.100 22;reboot'), /SSH_CONNECTION/)
-  assert.is(bad('2001:DB8::2 1 2001:db8::100 2222')().ssh.from, '2001:db8::2')
-})
-
-test('a bastion that comes over IPv6 is let in by its address, and looked for in no IPv4 chain', () => {
-  const rules = declared(first, { ...around, ssh: { from: '2001:db8::2', port: '2222' } })
-  const line = "ufw allow from 2001:db8::2 to any port 2222 proto tcp comment 'keybuzz-k3s: ssh from the bastion'"
-  assert.is(addCommand(rules[0]!), line)
-  assert.equal(difference(rules, first, parseState(withForeign(line)(converged))).words, [])
-})
 
 test('the step reads as a fact, and its check names the address that it looks for', () => {
-  assert.is(firewallStep(first, { hosts, settings }).name, 'has the firewall of the cluster')
+  assert.is(stepFor(converged).step.name, 'has the firewall of the cluster')
   assert.match(stateScript(first), /at\[1\] == "10\.0\.0\.100"/)
+})
+
+test('by hand the firewall is looked at as root', () => {
+  const look = (host: typeof first) => firewallStep(host, { hosts, settings, ssh: answeringSsh(() => '') }).look
+  assert.is(look(first), "ssh root@10.0.0.100 'ufw status verbose; ufw show added'")
+  assert.is(look(worker), "ssh admin@10.0.0.110 'sudo ufw status verbose; sudo ufw show added'")
+})
+
+test('by hand the same rules are added, with names for the NIC and the bastion, and then ufw is enabled', () => {
+  const text = firewallStep(worker, { hosts, settings, ssh: answeringSsh(() => '') }).byHand!
+  const around = { hosts, settings, nic: 'eth7', ssh: { from: '10.0.0.2', port: '22' } }
+  const rules = declared(worker, around).map(addCommand)
+  const lines = text.replaceAll('<NIC>', 'eth7').replaceAll('<BASTION>', '10.0.0.2').split('\n')
+  assert.equal(lines.filter((line) => line.startsWith('ufw') && line.includes('keybuzz-k3s')), rules)
+  assert.equal(lines.filter((line) => !rules.includes(line)), [
+    '# 10.0.0.2 is the first word that this prints, and the port its last one, where that is not 22:',
+    `ssh admin@10.0.0.110 'echo "$SSH_CONNECTION"'`,
+    '# Then on the node, as root, the rule for ssh first:',
+    'ufw default deny incoming', 'ufw default deny routed', 'systemctl enable ufw.service', 'ufw --force enable',
+    '# Log in once more from the bastion before you close this shell.'
+  ])
+  assert.match(rules[0]!, /port 22 .* ssh from the bastion'$/)
+})
+
+test('a firewall as it should be holds, and a change of it does nothing', async () => {
+  const { check, change, changes } = stepFor(converged)
+  assert.is(await check(), '')
+  await change()
+  assert.equal(changes(), [])
+})
+
+test('a missing rule is told, added, and confirmed over a connection of its own', async () => {
+  const { check, change, changes } = stepFor(lacking)
+  assert.is(await check(), 'missing: kubelet 10250/tcp on enp7s0 from 10.0.0.110')
+  await change()
+  const [made, confirmed, ...more] = changes().map(({ script }) => script)
+  assert.equal(more, [])
+  assert.ok(made!.endsWith(`bash /run/keybuzz-ufw/rollback\n${kubelet}`))
+  assert.ok(made!.indexOf('systemd-run') < made!.indexOf(kubelet), 'the way back is laid before the change')
+  assert.match(confirmed!, /mv \/run\/keybuzz-ufw\/armed \/run\/keybuzz-ufw\/confirmed/)
+  assert.equal([made, confirmed].map((script) => unreadable(script!)), ['', ''])
+})
+
+test('a change that fails is taken back at once', async () => {
+  const { change, changes } = stepFor(lacking, (script) =>
+    script.includes('systemd-run') ? { exitCode: 1, stderr: 'ERROR: Bad port' } : '')
+  assert.is((await failure(change())).message, 'ERROR: Bad port\nexit 1\nThe node has its former firewall back.')
+  assert.is(changes().length, 2)
+  assert.match(changes()[1]!.script, /bash \/run\/keybuzz-ufw\/rollback/)
+})
+
+test('a change after which nobody gets in is taken back, here or by the node itself', async () => {
+  const cutOff = (backTo: 'here' | 'node') => stepFor(lacking, (script) => {
+    if (script.includes('confirmed')) throw new Error('unreachable: ssh root@10.0.0.100 exit 255')
+    if (backTo === 'node' && script.includes('taken-back ]]')) throw new Error('unreachable')
+    return ''
+  })
+  const here = cutOff('here')
+  assert.is((await failure(here.change())).message, `the firewall was changed, and then no new ssh connection got through:
+unreachable: ssh root@10.0.0.100 exit 255
+The node has its former firewall back.`)
+  assert.is(here.changes().filter(({ script }) => script.includes('confirmed')).length, 3)
+  assert.match((await failure(cutOff('node').change())).message, /takes its former firewall back by itself in less than 120 s\.$/)
+})
+
+test('a confirmation that the node refuses is not tried again', async () => {
+  const { change, changes } = stepFor(lacking, (script) =>
+    script.includes('confirmed') ? { exitCode: 1, stderr: 'the confirmation came too late' } : '')
+  assert.match((await failure(change())).message, /the confirmation came too late/)
+  assert.is(changes().filter(({ script }) => script.includes('confirmed')).length, 1)
+})
+
+test('an interruption is neither confirmed nor taken back from here: the node does that', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  const { change, changes } = stepFor(lacking, (script) => {
+    if (script.includes('confirmed')) throw interrupted
+    return ''
+  })
+  assert.is(await failure(change()), interrupted)
+  assert.is(changes().length, 2)
+})
+
+test('a rule of others that stands in the way, and an address that no NIC has, could not be judged', async () => {
+  const open = stepFor(converged.replace('# file\n', 'ufw allow 8472/udp\n# file\n'))
+  assert.match((await failure(open.check())).message, /"ufw allow 8472\/udp" opens 8472\/udp beyond the private network/)
+  assert.match((await failure(open.change())).message, /beyond the private network/)
+  assert.equal(open.changes(), [])
+  const nowhere = stepFor(converged.replace(/# nic\n.*\n/, '# nic\n'))
+  assert.is((await failure(nowhere.check())).message, 'no NIC has the address 10.0.0.100')
+})
+
+test('what a change hooks back into the kernel is shell that bash can read', () => {
+  const none = { add: [], remove: [], deny: [], start: false, words: [], conflicts: [] }
+  assert.equal(changeCommands({ ...none, enable: false, reload: false }), [])
+  assert.is(unreadable(changeCommands({ ...none, enable: true, reload: true }).join('\n')), '')
+})
+
+test('a node without ufw says where the ssh connection comes from and which NIC has its address, and no more', () => {
+  const path = [commands({
+    ip: "echo '1: lo    inet 127.0.0.1/8 scope host lo'; echo '3: enp7s0    inet 10.0.0.100/32 scope global enp7s0'"
+  })]
+  const shell = stateScript(first).replace('command -v ufw', 'false')
+  const { stdout, code } = onNode(`SSH_CONNECTION='10.0.0.2 50000 10.0.0.100 22'\n${shell}`, { path })
+  assert.equal([stdout, code], ['# ssh\n10.0.0.2 50000 10.0.0.100 22\n# nic\nenp7s0', 0])
 })
 
 test.run()

@@ -9,7 +9,10 @@ import type { Host } from '../../../lib/input/inventory.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
+const { createSsh } = await import('../../../lib/reach/ssh.mts')
 const { whileHeld } = await import('../../../lib/node/hold.mts')
+
+const ssh = createSsh()
 
 const host: Host = {
   name: 'a', address: '192.0.2.1', publicAddress: '', user: 'root', fqdn: '', role: 'agent', stack: 'k3s-node', pool: 'general', line: 2
@@ -39,7 +42,7 @@ const failure = async (promise: Promise<unknown>): Promise<Error> => {
 
 test('the node is in the state while it is used, and mended when that returns', async () => {
   const { file, fault } = newFault()
-  const value = await whileHeld(host, fault, { seconds: 30, signal }, async () => {
+  const value = await whileHeld(ssh, host, fault, { seconds: 30, signal }, async () => {
     await until(() => existsSync(file))
     return 'seen'
   })
@@ -49,7 +52,7 @@ test('the node is in the state while it is used, and mended when that returns', 
 
 test('it is mended where the use fails, and that is told', async () => {
   const { file, fault } = newFault()
-  const error = await failure(whileHeld(host, fault, { seconds: 30, signal }, async () => {
+  const error = await failure(whileHeld(ssh, host, fault, { seconds: 30, signal }, async () => {
     await until(() => existsSync(file))
     throw new Error('no answer')
   }))
@@ -60,7 +63,7 @@ test('it is mended where the use fails, and that is told', async () => {
 test('it is mended where the run is interrupted', async () => {
   const { file, fault } = newFault()
   const interrupt = new AbortController()
-  const held = whileHeld(host, fault, { seconds: 30, signal: interrupt.signal }, () => new Promise(() => {}))
+  const held = whileHeld(ssh, host, fault, { seconds: 30, signal: interrupt.signal }, () => new Promise(() => {}))
   await until(() => existsSync(file))
   interrupt.abort()
   assert.is((await failure(held)).name, 'AbortError')
@@ -70,18 +73,20 @@ test('it is mended where the run is interrupted', async () => {
 test('a state that cannot begin, and one that lasts too long', async () => {
   const never = () => new Promise(() => {})
   const { fault } = newFault()
-  const odd = await failure(whileHeld(host, { ...fault, begin: 'echo nothing listens >&2; false' }, { seconds: 30, signal }, never))
+  const odd = await failure(whileHeld(ssh, host, { ...fault, begin: 'echo nothing listens >&2; false' }, { seconds: 30, signal }, never))
   assert.is(odd.message, 'nothing listens\nexit 1')
   const long = newFault()
-  assert.is((await failure(whileHeld(host, long.fault, { seconds: 1, signal }, never))).message, 'it was mended after 1 s\nexit 1')
+  assert.is((await failure(whileHeld(ssh, host, long.fault, { seconds: 1, signal }, never))).message, 'it was mended after 1 s\nexit 1')
   assert.not(existsSync(long.file))
 })
 
 test('the node mends itself where the bastion is killed', async () => {
   const { file, fault } = newFault()
   const script = join(folder, 'bastion.mts')
-  writeFileSync(script, `import { whileHeld } from '${join(import.meta.dirname, '../../../lib/node/hold.mts')}'
-await whileHeld(${JSON.stringify(host)}, ${JSON.stringify(fault)}, { seconds: 30, signal: new AbortController().signal }, () => new Promise(() => {}))
+  const lib = join(import.meta.dirname, '../../../lib')
+  writeFileSync(script, `import { whileHeld } from '${lib}/node/hold.mts'
+import { createSsh } from '${lib}/reach/ssh.mts'
+await whileHeld(createSsh(), ${JSON.stringify(host)}, ${JSON.stringify(fault)}, { seconds: 30, signal: new AbortController().signal }, () => new Promise(() => {}))
 `)
   const bastion = spawn(process.execPath, [script], { stdio: 'ignore' })
   await until(() => existsSync(file))

@@ -18,7 +18,7 @@ const taking = (more: Partial<Taking> = {}) => {
   const doing: string[] = []
   const ssh = createSsh()
   const on: Taking = {
-    host: hostOf('a'), ssh, signal: new AbortController().signal,
+    host: hostOf('a'), ssh, api: { isAway: false }, signal: new AbortController().signal,
     begins: (what) => void doing.push(what),
     outcome: (one) => {
       outcomes.push(`${one.step}: ${one.result}`)
@@ -49,7 +49,7 @@ test('a plan changes nothing, and tells what depends on a change as unknown', as
 test('a plan tells every assertion that fails, not the first only, and no change that would not be made', async () => {
   const { on, outcomes } = taking()
   await plan([{ name: 'x', check: 'echo bad' }, { name: 'y', check: 'echo bad' }, fact(newFile())], on, alone)
-  assert.equal(outcomes, ['x: failed', 'y: failed'])
+  assert.equal(outcomes, ['x: failed', 'y: failed', 'has the file: skipped'])
 })
 
 test('a plan of a host is one ssh command', async () => {
@@ -91,14 +91,17 @@ test('a validation changes nothing, and what would be changed has failed, with t
   assert.not(existsSync(file))
 })
 
-test('where the API is away no remedy is named, for none would help', async () => {
+test('that the API is away is told once, and with no remedy, for none would help', async () => {
   const { on, all } = taking()
   const check = async (): Promise<string> => { throw new ApiAway('the API does not answer', { exitCode: 1, stdout: '' }) }
   await validate([
     { name: 'has the objects', check, look, change: async () => assert.unreachable(), byHand },
     { name: 'has the room', check, look, hint: 'add a worker' }
   ], on, '09_k3s_99')
-  assert.equal(all, ['has the objects', 'has the room'].map((step) => ({ step, result: 'failed', words: 'the API does not answer' })))
+  assert.equal(all, [
+    { step: 'has the objects', result: 'failed', words: 'the API does not answer' },
+    { step: 'has the room', result: 'skipped', words: 'because the API does not answer' }
+  ])
 })
 
 test('ctrl-C ends the waiting for a fact that the bastion looks at', async () => {
@@ -195,13 +198,47 @@ test('a check that ends the whole script does not pass the others off as holding
   assert.equal(outcomes, [])
 })
 
-test('a node that says nothing of a check has not passed it', async () => {
-  const ssh = { ...createSsh(), run: async () => ({ stdout: '', stderr: '', exitCode: 0 }) }
-  const [planned, applied] = [taking({ ssh }), taking({ ssh })]
-  await plan([{ name: 'x', check: 'true' }], planned.on, alone)
-  assert.equal(planned.all, [{ step: 'x', result: 'failed', words: 'the check ended early' }])
-  const words = await apply([{ name: 'x', check: 'true' }], applied.on).then(() => '', (error: Error) => error.message)
-  assert.is(words, 'the node ended the script before its first check')
+test('what must always hold is marked, so that nothing of the plan is applied', async () => {
+  const { on, all } = taking()
+  await plan([{ name: 'may go', check: 'echo is newer', always: true }, { name: 'is well', check: 'echo ill' }], on, alone)
+  assert.equal(all.map(({ step, refuses }) => [step, refuses]), [['may go', true], ['is well', undefined]])
+})
+
+test('after an interruption no check begins, and no change', async () => {
+  const interrupt = new AbortController()
+  const file = newFile()
+  const { on } = taking({ signal: interrupt.signal })
+  const asked: string[] = []
+  const steps = [
+    { name: 'one', look, check: async () => (asked.push('one'), interrupt.abort(), 'off'), change: async () => void asked.push('made'), byHand },
+    fact(file)
+  ]
+  for (const told of [apply(steps, on), plan(steps, on, alone)]) {
+    assert.is(await told.then(() => '', (error: Error) => error.name), 'AbortError')
+  }
+  assert.equal(asked, ['one'])
+  assert.not(existsSync(file))
+})
+
+test('a check that hangs is named, in shell and as a function, and the others are looked at', async () => {
+  const { on, all } = taking()
+  const ssh = { ...on.ssh, run: (...[host, shell, options]: Parameters<typeof on.ssh.run>) => on.ssh.run(host, shell, { ...options, timeout: 1 }) }
+  await validate([
+    { name: 'one', check: 'true' },
+    { name: 'hangs', check: 'sleep 30' },
+    { name: 'two', check: 'echo off' },
+    { name: 'hangs too', look, check: () => new Promise(() => {}), timeout: 0.2 },
+    { name: 'three', check: 'true' }
+  ], { ...on, ssh }, '09_k3s_99')
+  assert.equal(all.map(({ step, result }) => `${step}: ${result}`), ['one: ok', 'hangs: failed', 'two: failed', 'hangs too: failed', 'three: ok'])
+  assert.match(all[1]?.words ?? '', /^did not end within \d+ s$/)
+  assert.is(all[3]?.words, 'did not end within 0.2 s')
+})
+
+test('an apply says how many steps it did not reach', async () => {
+  const { on } = taking()
+  assert.is(await apply([{ name: 'one', check: 'true' }, { name: 'two', check: 'echo off' }, { name: 'three', check: 'true' }], on), 1)
+  assert.is(await apply([{ name: 'one', check: 'true' }], on), 0)
 })
 
 test.run()

@@ -72,7 +72,26 @@ test('the table has a row a host', () => {
 test('the counts in words', () => {
   assert.is(renderCounts([section('plan')]), '1 change, 1 unknown, 1 host failed')
   assert.is(renderCounts([{ ...section('plan'), hosts: new Map() }]), '0 changes')
-  assert.equal(count(outcomes), { ok: 1, change: 1, unknown: 1, failed: 0 })
+  assert.equal(count(outcomes), { ok: 1, change: 1, unknown: 1, failed: 0, skipped: 0 })
+})
+
+const skipped = (words: string): Outcome => ({ step: 'has the room', result: 'skipped', words })
+const away = 'because the API does not answer'
+
+test('what was skipped is told together, with the reason, and counted', () => {
+  assert.equal(renderBlock('cluster', [...outcomes, skipped(away), skipped(away), skipped('because a failed')], plain).slice(-3), [
+    '                – 2 skipped, because the API does not answer',
+    '                – 1 skipped, because a failed',
+    '                ✓ 1 more holds'
+  ])
+  const hosts = new Map([['a', [...outcomes, skipped(away)]], ['b', failed]])
+  assert.equal(renderTable({ ...section('plan'), hosts }, plain), [
+    'HOST              OK  CHANGE  UNKNOWN  FAILED  SKIPPED',
+    'a                  1       1        1       0        1',
+    'b                  0       0        0       1        0'
+  ])
+  assert.is(renderCounts([{ ...section('plan'), hosts }]), '1 change, 1 unknown, 1 host failed, 1 skipped')
+  assert.is(renderCounts([{ ...section('plan'), mode: 'validate', hosts }]), '1 check holds, 1 fails, 1 skipped')
 })
 
 test.run()

@@ -75,7 +75,7 @@ test('a host on which something failed is left alone from then on', async () => 
   const { run, outcomes } = tell('apply', [a, b])
   await run.on([a, b], ({ name }) => [name === 'a' ? { name: 'x', check: 'echo still off', change: 'true' } : good, fact(file, 'later')])
   await run.on([a, b], ({ name }) => [fact(`${file}-${name}`, 'next phase')])
-  assert.equal(outcomes.toSorted(), ['a x: failed', 'b later: changed', 'b next phase: changed', 'b x: ok'])
+  assert.equal(outcomes.toSorted(), ['a what follows: skipped', 'a x: failed', 'b later: changed', 'b next phase: changed', 'b x: ok'])
   assert.not(existsSync(`${file}-a`))
   assert.equal([run.stands(a), run.stands(b)], [false, true])
 })
@@ -110,10 +110,10 @@ test('an interruption ends the run, and is no failure of a host', async () => {
 })
 
 test('one at a time: a failure stops those that follow', async () => {
-  const { run, outcomes, notes } = tell('apply', [a, b])
+  const { run, outcomes, all } = tell('apply', [a, b])
   await run.on([a, b], ({ name }) => [{ name: 'x', check: `[[ ${name} == b ]] || echo off` }], { atOnce: 1 })
-  assert.equal(outcomes, ['a x: failed'])
-  assert.equal(notes, ['b is not tried, because a failed'])
+  assert.equal(outcomes, ['a x: failed', 'b what follows: skipped'])
+  assert.is(all[1]?.words, 'because a failed')
 })
 
 test('one at a time is for an apply only: the others look at all hosts', async () => {
@@ -179,7 +179,7 @@ test('steps of the cluster stop at the first that fails, and the hosts go on', a
   await run.once([step('one', ''), step('two', 'off'), step('three', '')])
   await run.once([step('four', '')])
   await run.on([a], () => [good])
-  assert.equal(outcomes, ['cluster one: ok', 'cluster two: failed', 'a x: ok'])
+  assert.equal(outcomes, ['cluster one: ok', 'cluster two: failed', 'cluster what follows: skipped', 'a x: ok'])
   assert.equal(asked, ['one', 'two'])
   assert.equal([run.stands('cluster'), run.stands(a)], [false, true])
 })
@@ -196,6 +196,35 @@ test('the hosts are there by their roles', () => {
   const server = hostOf('s', { role: 'server' })
   const { run } = tell('plan', [server, a, b], { chosen: [a] })
   assert.equal([run.servers, run.agents, run.hosts, run.chosen], [[server], [a, b], [server, a, b], [a]])
+})
+
+test('a validation looks at all that it can reach, whatever has failed', async () => {
+  const { run, outcomes } = tell('validate', [a, dead])
+  await run.on([a, dead], () => [bad])
+  await run.once([{ name: 'is one', look: 'ls', check: async () => 'is two' }])
+  await run.on([a, dead], () => [{ ...good, name: 'y' }])
+  await run.once([{ name: 'is whole', look: 'ls', check: async () => '' }])
+  assert.equal([run.stands(a), run.stands(dead), run.stands('cluster')], [true, false, true])
+  assert.equal(outcomes.toSorted(), [
+    'a x: failed', 'a y: ok', 'cluster is one: failed', 'cluster is whole: ok', 'dead answers over ssh: failed', 'dead what follows: skipped'
+  ])
+})
+
+test('a host that an interruption finds at work is waited for', async () => {
+  const interrupt = new AbortController()
+  const { run } = tell('apply', [a, b], { signal: interrupt.signal })
+  let ended = false
+  const running = run.on([a, b], ({ name }) => [{
+    name: 'x', look: 'ls',
+    check: async () => {
+      await sleep(name === 'a' ? 100 : 400)
+      if (name === 'a') interrupt.abort()
+      ended ||= name === 'b'
+      return 'off'
+    }
+  }])
+  assert.is(await running.then(() => '', (error: Error) => error.name), 'AbortError')
+  assert.ok(ended)
 })
 
 test.run()

@@ -1,0 +1,111 @@
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { UsageError } from '../../../lib/base/errors.mts'
+import { hasArchive, imageArchives } from '../../../lib/node/images.mts'
+import { answeringSsh } from '../../support/answering-ssh.mts'
+import { hostOf } from '../../support/hosts.mts'
+import { commands, onNode } from '../../support/node-shell.mts'
+
+const host = hostOf('a', { address: '10.0.0.100', user: 'admin' })
+
+/** A release's folder with archives: the tags of each, or undefined for a tar that is none. */
+const withArchives = (archives: Record<string, (string | null)[] | undefined>): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-images-'))
+  mkdirSync(join(folder, 'images'))
+  for (const [name, tags] of Object.entries(archives)) {
+    const content = tags === undefined ? ['other.json', '{}'] : ['manifest.json', JSON.stringify(tags.map((tag) => ({ RepoTags: tag && [tag] })))]
+    writeFileSync(join(folder, content[0]!), content[1]!)
+    execFileSync('tar', ['-cf', join(folder, 'images', name), '-C', folder, content[0]!])
+  }
+  return folder
+}
+
+const refused = async (folder: string): Promise<string> => {
+  try {
+    await imageArchives(folder)
+  } catch (error) {
+    assert.instance(error, UsageError)
+    return (error as Error).message.replaceAll(folder, '')
+  }
+  throw new Error('it was not refused')
+}
+
+test('archives are read with their sums, and images by the names that containerd has for them', async () => {
+  const folder = withArchives({
+    'b.tar': ['nginx:1.29', 'rancher/shell:v1', 'localhost/own:1', 'registry.example:5000/team/app:2', 'quay.io/x/y:3'],
+    'a+1.tar': ['busybox:1.37']
+  })
+  writeFileSync(join(folder, 'images', 'notes.txt'), 'not an archive')
+  const [first, second, ...more] = await imageArchives(folder)
+  assert.equal(more, [])
+  assert.equal([first?.name, first?.images], ['a+1.tar', ['docker.io/library/busybox:1.37']])
+  const file = join(folder, 'images', 'a+1.tar')
+  assert.equal([first?.file, first?.sha256], [file, createHash('sha256').update(readFileSync(file)).digest('hex')])
+  assert.equal(second?.images, [
+    'docker.io/library/nginx:1.29', 'docker.io/rancher/shell:v1', 'localhost/own:1', 'registry.example:5000/team/app:2', 'quay.io/x/y:3'
+  ])
+})
+
+test('a release without such a folder, or with an empty one, has none', async () => {
+  assert.equal(await imageArchives(mkdtempSync(join(tmpdir(), 'keybuzz-images-'))), [])
+  assert.equal(await imageArchives(withArchives({})), [])
+})
+
+test('a folder that cannot be read is not taken for an empty one', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-images-'))
+  writeFileSync(join(folder, 'images'), '')
+  await imageArchives(folder).then(() => assert.unreachable(), (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOTDIR'))
+})
+
+test('a name that a shell could misread is refused', async () => {
+  const folder = withArchives({ "it's.tar": ['a:1'], '$(x).tar': ['a:1'], 'fine.tar': ['a:1'] })
+  assert.is(await refused(folder), `/images file name "$(x).tar": expected letters, digits and . _ + @ - only. Rename the file.
+/images file name "it's.tar": expected letters, digits and . _ + @ - only. Rename the file.`)
+})
+
+test('an archive without names, and one that is none, are refused', async () => {
+  assert.match(await refused(withArchives({ 'by-id.tar': [null] })), /^\/images\/by-id\.tar archive: expected images with their names/)
+  assert.match(await refused(withArchives({ 'other.tar': undefined })), /^\/images\/other\.tar archive: expected images/)
+  const folder = withArchives({})
+  writeFileSync(join(folder, 'images', 'text.tar'), 'no tar at all')
+  assert.match(await refused(folder), /^\/images\/text\.tar archive: expected images/)
+})
+
+const sha256 = createHash('sha256').update('hello').digest('hex')
+const archive = { name: 'a.tar', file: '/cache/images/a.tar', sha256, images: ['docker.io/library/a:1', 'docker.io/library/b:1'] }
+
+test('an archive that is missing, another one, or not imported is told', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-node-images-'))
+  const says = (imported: string[]): string => {
+    const check = hasArchive(host, answeringSsh(() => ''), archive).check as string
+    const path = [commands({ k3s: `[[ "$*" == 'ctr -n k8s.io images ls -q' ]] && printf '%s\\n' ${imported.join(' ')}` })]
+    return onNode(check.replaceAll('/var/lib/rancher/k3s/agent/images', folder), { path }).stdout
+  }
+  assert.is(says([]), 'is missing')
+  writeFileSync(join(folder, 'a.tar'), 'hello')
+  assert.is(says(archive.images), '')
+  assert.is(says(['docker.io/library/a:1', 'docker.io/library/b:12']), 'docker.io/library/b:1 is not imported')
+  writeFileSync(join(folder, 'a.tar'), 'changed')
+  assert.is(says(archive.images), 'is another one')
+})
+
+test('an archive is pushed, and then imported', async () => {
+  const asked: string[] = []
+  const step = hasArchive(host, answeringSsh((script) => (asked.push(script), '')), archive)
+  await (step.change as () => Promise<void>)()
+  assert.equal(asked, [
+    `push /cache/images/a.tar to /var/lib/rancher/k3s/agent/images/a.tar 0644 ${sha256}`,
+    'k3s ctr -n k8s.io images import /var/lib/rancher/k3s/agent/images/a.tar'
+  ])
+  assert.is(step.byHand, `scp /cache/images/a.tar admin@10.0.0.100:/tmp/a.tar
+ssh admin@10.0.0.100 sudo install -D -m 0644 /tmp/a.tar /var/lib/rancher/k3s/agent/images/a.tar
+ssh admin@10.0.0.100 rm /tmp/a.tar
+ssh admin@10.0.0.100 sudo k3s ctr -n k8s.io images import /var/lib/rancher/k3s/agent/images/a.tar`)
+})
+
+test.run()
