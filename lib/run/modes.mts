@@ -111,7 +111,6 @@ export const apply = async (steps: Step[], taking: Taking): Promise<number> => {
         return fail(step, finding)
       } else differed = finding.words
     }
-    if (findings.length === 0) throw new Error('the node ended the script before its first check')
   }
   return 0
 }
@@ -154,7 +153,11 @@ const look = async (
 const lookOnNode = async (host: Host, ssh: Ssh, batch: Batch): Promise<Finding[]> => {
   const seconds = batchTimeout(batch)
   const result = await ssh.run(host, batchScript(batch), { timeout: seconds })
-  if (result.exitCode === 0) return batchFindings(result)
+  if (result.exitCode === 0) {
+    const findings = batchFindings(result)
+    if (findings.length > 0) return findings
+    throw new Error('the node ended the script before its first check')
+  }
   if (result.exitCode !== timedOut || !hasBegun(result)) throw new Error(lastWords(result))
   return [...batchFindings(result), { words: `did not end within ${seconds} s`, failed: true }]
 }
