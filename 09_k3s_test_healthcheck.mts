@@ -12,6 +12,7 @@
 // Needs:   09_k3s_05.
 // Changes: nothing. With --prove: /tmp/drain in the node's ingress pod, signals STOP and CONT to nginx and its controller,
 //          an Ingress and a Service keybuzz-netcheck/no-endpoints; all are taken back.
+// Undo:    nothing to undo.
 // Example: ./09_k3s_test_healthcheck.mts --watch
 
 import { UsageError } from './lib/base/errors.mts'
