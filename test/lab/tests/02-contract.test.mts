@@ -1,9 +1,9 @@
 // What the scripts rely on in K3s, each with where K3s says so. It runs against whichever k3s the lab has: the official
 // release or the lab's own, which must not differ here. The cluster is as the scripts have left it, and stays so.
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { exec, labUp } from '../nodes.mts'
 import { everyNode, kubectl, masters, nodesThatAre, on, until, workers } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 

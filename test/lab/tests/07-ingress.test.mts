@@ -1,8 +1,8 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readSettings } from '../../../lib/input/settings.mts'
 import { bastion, kill, labUp, start } from '../nodes.mts'
 import { applyAll, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { test } from './timed.mts'
 import { failingFor, underTraffic, type Traffic } from './traffic.mts'
 
 await labUp()

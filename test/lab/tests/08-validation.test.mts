@@ -1,11 +1,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openPage } from '../../support/browser.mts'
 import { bastion, labUp } from '../nodes.mts'
 import { everyNode, kubectl, masters, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 
