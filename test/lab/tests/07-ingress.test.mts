@@ -1,13 +1,12 @@
 import * as assert from 'uvu/assert'
 import { readSettings } from '../../../lib/input/settings.mts'
 import { bastion, kill, labUp, start } from '../nodes.mts'
-import { applyAll, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { applyAll, converge, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
 import { test } from './timed.mts'
 import { failingFor, underTraffic, type Traffic } from './traffic.mts'
 
 await labUp()
-const converged = await applyAll('--yes')
-if (converged.exitCode !== 0) throw new Error(converged.text)
+const converged = await converge()
 
 type Tally = Traffic['http']
 const told = (what: string, { requests, failed, outage, slowest, why }: Tally): void =>
