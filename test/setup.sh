@@ -12,7 +12,7 @@ began=$(date +%s)
 while sleep 20 </dev/null >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
   echo "Installing the packages, $(($(date +%s) - began)) s so far"
 done &
-trap "kill $! 2>/dev/null" EXIT
+trap "kill $! 2>/dev/null || :" EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
