@@ -24,7 +24,7 @@ const askPods = async (
   const answers = await pMap(hosts, async ({ name }, index): Promise<[string, string]> => {
     const peer = peers.find(({ node }) => node === name)
     if (!peer) return [name, 'its netcheck pod is not ready']
-    const said = await kubectl({ timeout: 180 })`-n ${netcheck.namespace} exec ${peer.pod} -- sh -c ${script(peers, index)}`
+    const said = await kubectl({ timeout: 45 })`-n ${netcheck.namespace} exec ${peer.pod} -- sh -c ${script(peers, index)}`
       .catch((error: unknown) => {
         if (isAbort(error)) throw error
         return `its pod could not be asked: ${messageOf(error)}`
@@ -37,11 +37,19 @@ const askPods = async (
 // Asks every peer for more than one packet of data, and the service address until every node has answered. kube-proxy
 // chooses at random: a missing node is a fault only after many more tries than nodes.
 const everyPeer = (peers: Peer[], service: string): string => `
-for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
-  address=\${peer#*=}
-  size=$(timeout 3 wget -q -O - http://$address:8080/block 2>&1 | wc -c)
-  [ "$size" = 65536 ] || echo "no answer from the pod on \${peer%%=*} ($address)"
-done
+ask() {
+  size=$(timeout 3 wget -q -O - http://$2:8080/block 2>&1 | wc -c)
+  [ "$size" = 65536 ] || echo "no answer from the pod on $1 ($2)"
+}
+asked=0
+{
+  for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
+    ask \${peer%%=*} \${peer#*=} &
+    asked=$((asked + 1))
+    [ $((asked % 8)) -ne 0 ] || wait
+  done
+  wait
+} | sort
 seen=' '; count=0; tries=0
 while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
   node=$(timeout 3 wget -q -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }

@@ -1,4 +1,4 @@
-import { test } from 'uvu'
+import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { kill, labUp, start } from '../nodes.mts'
 import { applyAll, everyNode, masters, nodesThatAre, on, those, until } from '../tests/cluster.mts'

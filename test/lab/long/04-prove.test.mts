@@ -1,4 +1,4 @@
-import { test } from 'uvu'
+import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { bastion, labUp } from '../nodes.mts'
 import { applyAll, on } from '../tests/cluster.mts'

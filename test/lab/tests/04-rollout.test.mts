@@ -1,7 +1,7 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bastion, bastionStart, labUp } from '../nodes.mts'
 import { kubectl, masters, nodesThatAre, on, script, those } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 

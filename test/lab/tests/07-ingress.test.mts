@@ -1,13 +1,12 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readSettings } from '../../../lib/input/settings.mts'
 import { bastion, kill, labUp, start } from '../nodes.mts'
-import { applyAll, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { applyAll, converge, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { test } from './timed.mts'
 import { failingFor, underTraffic, type Traffic } from './traffic.mts'
 
 await labUp()
-const converged = await applyAll('--yes')
-if (converged.exitCode !== 0) throw new Error(converged.text)
+const converged = await converge()
 
 type Tally = Traffic['http']
 const told = (what: string, { requests, failed, outage, slowest, why }: Tally): void =>
@@ -59,6 +58,7 @@ test('a node powered off: requests fail only until the check has seen it, and po
   console.log(`  the failed requests were sent within ${spread.toFixed(1)} s; the check's window is ${window} s`)
   assert.ok(spread <= window, `failed requests were sent within ${spread} s, longer than the check's ${window} s`)
   const counts = lookups.map((line) => line.split(' ').map(Number))
+  console.log(`  names without an answer: ${others.map((name, at) => `${name} ${counts[at]!.join(' of ')}`).join(', ')}`)
   assert.ok(counts.every(([, asked = 0]) => asked > 1), JSON.stringify(counts))
   assert.equal(counts.map(([lost]) => lost), others.map(() => 0))
   await until('the node is back', 90, async () => (await nodesThatAre('Ready')).includes(victim))
