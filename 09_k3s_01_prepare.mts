@@ -13,10 +13,13 @@
 // Example: ./09_k3s_01_prepare.mts --plan --hosts k3s-worker-05
 
 import { plural } from './lib/base/words.mts'
+import { knowsEveryNode } from './lib/cluster/nodes.mts'
 import type { Host } from './lib/input/inventory.mts'
+import { canBeTakenOver, tunnelsOnPrivateNic } from './lib/node/adopt.mts'
 import { hasOwnMachineId, hasTimeOfOthers, saysTimeAndId, type Said } from './lib/node/compared.mts'
 import { writesDurably } from './lib/node/disk.mts'
 import { firewallStep } from './lib/node/firewall.mts'
+import { unitOf } from './lib/node/k3s.mts'
 import { readNics } from './lib/node/nic.mts'
 import { hasClockService, hasPackages } from './lib/node/packages.mts'
 import { portMatrix, portsOf, reachByHand } from './lib/node/ports.mts'
@@ -47,6 +50,8 @@ export const prepare = script({
   title: 'Prepare the nodes',
   file: import.meta.filename,
   story: async (run) => {
+    await run.once([knowsEveryNode(run)])
+    if (!run.stands('cluster')) return
     const nics = await readNics(run, run.chosen)
     const said = new Map<string, Said>()
     await run.on(run.hosts, (host) => [saysTimeAndId(host, run, said)])
@@ -70,9 +75,15 @@ export const prepare = script({
 
 type Known = { nic: string; said: Map<string, Said> }
 
-const isFit = (host: Host, { settings }: Run, { nic, said }: Known): NodeStep[] => {
+// A kubelet throws pods out at 5 % of a disk (K3s: pkg/daemons/agent). A node that runs needs room for one more release.
+const roomOfRunning = 5
+
+const isFit = (host: Host, run: Run, { nic, said }: Known): NodeStep[] => {
+  const { settings } = run
   const { cpus, memory, disk } = settings.prepare[host.role]
   return [
+    canBeTakenOver(host, run),
+    tunnelsOnPrivateNic(host),
     hasOwnMachineId(host, said),
     hasTimeOfOthers(host, settings, said),
     {
@@ -101,7 +112,11 @@ case "$ID-\${VERSION_ID:-0}" in debian-1[2-9] | ubuntu-2[2-9].*) ;; *) echo "is 
       name: `has ${plural(cpus, 'CPU')}, ${memory} GiB of memory, ${disk} GiB of disk`,
       check: `cpus=$(nproc); [[ $cpus -ge ${cpus} ]] || echo "has $cpus CPUs"
 awk '/MemTotal/ && $2 < ${memory} * 1048576 {printf "has %.1f GiB of memory\\n", $2 / 1048576}' /proc/meminfo
-df --output=avail /var/lib | awk 'NR == 2 && $1 < ${disk} * 1048576 {printf "has %.1f GiB free under /var/lib\\n", $1 / 1048576}'`
+least=${disk}
+if systemctl is-active --quiet ${unitOf(host)}; then
+  least=${Math.min(disk, roomOfRunning)}; echo "= K3s runs here already: $least GiB of disk are enough"
+fi
+df --output=avail /var/lib | awk -v least=$least 'NR == 2 && $1 < least * 1048576 {printf "has %.1f GiB free under /var/lib, expected %s\\n", $1 / 1048576, least}'`
     },
     {
       name: 'has the ports of K3s free',
