@@ -19,7 +19,8 @@ import { getNodes, is, knowsEveryNode } from './lib/cluster/nodes.mts'
 import { readManifest } from './lib/cluster/objects.mts'
 import { canBeTakenOver, keepsItsNetworks } from './lib/node/adopt.mts'
 import {
-  hasNoStaleMember, healthByHand, isOneCluster, isVoter, mayBeChanged, mustBeHealthy, otherMembers, readMembers, restartGate
+  hasNoStaleMember, healthByHand, isOneCluster, isVoter, leaderLast, mayBeChanged, mustBeHealthy, otherMembers, readMembers,
+  restartGate
 } from './lib/node/etcd.mts'
 import {
   auditLogs, givesPodsNameservers, hasConfig, hasRelease, hasToken, hasUnit, isStarted, runsWhatIsConfigured, serverConfig
@@ -47,7 +48,6 @@ export const installControlPlane = script({
     if (!run.stands('cluster')) return
     const holders = servers.filter(({ name }) => members.get(name)?.ca)
     const running = holders.filter(({ name }) => members.get(name)?.runs)
-    const leads = ({ name }: Host): number => Number(members.get(name)?.leads ?? false)
 
     await run.on(servers, (host) => [
       canBeTakenOver(host, run), ...(holders.includes(host) ? [keepsItsNetworks(run)] : []), ...hasRelease(host, run, release)
@@ -79,17 +79,17 @@ export const installControlPlane = script({
       // Once the first server runs, its tokens have the hash of the CA that it has made.
       const secured = await tokensOf(first)
       return [
-        ...configured(host, secured), joins, hasNoStaleMember(host, run, first, otherMembers(host, servers, members)),
-        reachesApi(run), isStarted(host), isVoter(host)
+        ...configured(host, secured), joins, hasNoStaleMember(host, run, first, otherMembers(host, run, members)), reachesApi(run),
+        isStarted(host), isVoter(host)
       ]
     }, { atOnce: 1 })
-    // Those that run are changed when it is their turn. The one that leads etcd comes last: then the lead moves only once.
-    await run.on(holders.toSorted((a, b) => leads(a) - leads(b)), (host) => {
+    // Those that run are changed when it is their turn.
+    await run.on(leaderLast(holders, members), (host) => {
       const restarts = runsWhatIsConfigured(host, ssh, release.k3s, restartGate(ssh, host, servers))
       if (!running.includes(host)) return [restarts, isVoter(host)]
       const changes = [...configured(host, tokens), joins, isStarted(host), restarts]
       // A plan sees stopped what an apply will have started by then.
-      const others = otherMembers(host, servers, members).filter((other) => run.mode !== 'plan' || !starts.includes(other))
+      const others = otherMembers(host, run, members).filter((other) => run.mode !== 'plan' || !starts.includes(other))
       return [mayBeChanged(host, run, others, changes), ...changes, isVoter(host)]
     }, { atOnce: 1 })
 

@@ -80,7 +80,8 @@ export const joinWorkers = script({
 for address in $(kubectl -n ${netcheck.namespace} get pods -o 'jsonpath={.items[*].status.podIP}'); do
   kubectl -n ${netcheck.namespace} exec $pod -- wget -q -T 3 -O - http://$address:8080/name || echo "no answer from $address"
 done`,
-      within: 60
+      within: 60,
+      timeout: 180
     }])
   }
 })

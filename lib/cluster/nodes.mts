@@ -1,5 +1,6 @@
 import { isAbort } from '../base/errors.mts'
 import type { Remembered } from '../base/wait.mts'
+import { plural } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import { removeOldNetwork, removeOldNetworkByHand, sudo, unitOf } from '../node/k3s.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
@@ -84,7 +85,7 @@ export const knowsEveryNode = ({ hosts, servers, ssh }: Pick<Run, 'hosts' | 'ser
       .map((line) => line.replace(/^node\//, '').trim()).filter(Boolean))
     const unknown = [...nodes].filter((name) => !hosts.some((host) => host.name === name)).toSorted()
     return [
-      `= ${nodes.size === 0 ? 'no server knows of any node' : `${nodes.size} nodes`}`,
+      `= ${nodes.size === 0 ? 'no server knows of any node' : plural(nodes.size, 'node')}`,
       ...unknown.map((name) => `${name} is a node of the cluster, and not in servers.tsv`)
     ].join('\n')
   },

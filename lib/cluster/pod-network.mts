@@ -61,7 +61,7 @@ while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
   case "$seen" in *" $node "*) ;; *) seen="$seen$node "; count=$((count + 1)) ;; esac
   tries=$((tries + 1))
 done
-[ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by$seen only"`
+[ $count -eq 0 ] || [ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by\${seen% } only"`
 
 const noAnswer = /^no answer from the pod on (\S+) .*$/
 
@@ -113,7 +113,7 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
-  const replicas = addresses.trim().split(' ')
+  const replicas = addresses.split(' ').filter(Boolean)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
   const answers = await askPods(kubectl, hosts, (_, index) => `

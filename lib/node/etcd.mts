@@ -55,9 +55,15 @@ export const readMembers = async (run: Pick<Run, 'ask'>, servers: Host[]): Promi
     return [name, { ca: ca.split(' ')[0] ?? '', runs: rest.includes('runs'), leads: rest.some((line) => line.startsWith('etcd_')) }]
   }))
 
-/** Every other server that is a member, or may be one and does not answer. */
-export const otherMembers = (host: Host, servers: Host[], members: Map<string, Membership>): Host[] =>
-  servers.filter((other) => other !== host && members.get(other.name)?.ca !== '')
+/** Every other server that is a member, or may be one and does not answer. In a runbook, which asks nobody, all of them. */
+export const otherMembers = (host: Host, { servers, mode }: Pick<Run, 'servers' | 'mode'>, members: Map<string, Membership>): Host[] =>
+  servers.filter((other) => other !== host && (mode === 'runbook' || members.get(other.name)?.ca !== ''))
+
+/** Servers in the order of their restarts. The one that leads etcd comes last: then the lead moves only once. */
+export const leaderLast = (servers: Host[], members: Map<string, Membership>): Host[] => {
+  const leads = ({ name }: Host): number => (members.get(name)?.leads ? 1 : 0)
+  return servers.toSorted((a, b) => leads(a) - leads(b))
+}
 
 /**
  * The step that the servers hold one cluster, or none. A second cluster beside the first would be found only when data is
@@ -239,7 +245,8 @@ export const hasNoStaleMember = (host: Host, { ssh }: Pick<Run, 'ssh'>, member: 
       await ssh.capture(member, remove, { timeout: 90 })
       await ssh.capture(host, removeOldNetwork)
     },
-    byHand: `${healthByHand(others)}
+    // A runbook is made for bare nodes, where nobody else is known to be a member.
+    byHand: `${healthByHand([...new Set([member, ...others])])}
 ssh ${login(member)} ${sudo(member)}${remove}
 ${removeOldNetworkByHand(host)}`
   }

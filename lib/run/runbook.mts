@@ -27,7 +27,8 @@ const paragraphs = (parts: string[]): string => `${parts.map((part) => part.trim
 
 const intro = (scripts: Script[], { hosts, settings }: Source): string => {
   const [first] = scripts
-  const context = `~/.keybuzz/cache/${settings.k3s.version}/k3s kubectl --context ${contextOf(settings)}`
+  const folder = settings.k3s.artifacts || `~/.keybuzz/cache/${settings.k3s.version}`
+  const context = `${folder}/k3s kubectl --context ${contextOf(settings)}`
   return `# Runbook: ${first && scripts.length === 1 ? `${first.id} ${first.title}` : 'all scripts'}
 
 Environment ${settings.environment}, K3s ${settings.k3s.version}. How to use it:
@@ -53,8 +54,10 @@ const chapter = async (script: Script, flags: never, source: Source): Promise<st
     tell: (text) => void told.push(text),
     tellOnce: (text) => void (told.includes(text) || told.push(text)),
     tellSteps: (shared) => {
-      for (const [index, one] of shared.entries()) {
-        if (one.step.name !== shared[index - 1]?.step.name) told.push(`### ${++steps}. ${one.step.name}`)
+      let heading: string | undefined // only neighbours share one: the order of the steps stays
+      for (const one of shared) {
+        if (one.step.name !== heading) told.push(`### ${++steps}. ${one.step.name}`)
+        heading = one.step.name
         told.push(...stepInWords(one))
       }
     }

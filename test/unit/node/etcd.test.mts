@@ -11,8 +11,8 @@ import type { Host } from '../../../lib/input/inventory.mts'
 import type { Result } from '../../../lib/reach/ssh.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import {
-  handOverLead, hasNoStaleMember, healthByHand, isOneCluster, isVoter, mayBeChanged, mustBeHealthy, otherMembers, parseEtcd,
-  readEtcd, readMembers, restartGate, takesSnapshots, type Membership
+  handOverLead, hasNoStaleMember, healthByHand, isOneCluster, isVoter, leaderLast, mayBeChanged, mustBeHealthy, otherMembers,
+  parseEtcd, readEtcd, readMembers, restartGate, takesSnapshots, type Membership
 } from '../../../lib/node/etcd.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
@@ -240,8 +240,15 @@ const holds = (ca: string): Membership => ({ ca, runs: ca !== '', leads: false }
 
 test('other members are those with data, and those that do not answer', () => {
   const members = new Map([[first.name, holds('a')], [second.name, holds('')]])
-  assert.equal(otherMembers(first, servers, members), [third])
-  assert.equal(otherMembers(second, servers, members), [first, third])
+  assert.equal(otherMembers(first, { servers, mode: 'plan' }, members), [third])
+  assert.equal(otherMembers(second, { servers, mode: 'apply' }, members), [first, third])
+  assert.equal(otherMembers(first, { servers, mode: 'runbook' }, members), [second, third])
+})
+
+test('the server that leads etcd restarts last, the others in their order', () => {
+  const members = new Map([[first.name, { ...holds('a'), leads: true }], [second.name, holds('a')]])
+  assert.equal(leaderLast(servers, members), [second, third, first])
+  assert.equal(leaderLast(servers, new Map()), servers)
 })
 
 test('servers of different clusters, or one that may hold another, are refused', async () => {
@@ -295,10 +302,14 @@ test('with another voter down no stale member is removed', async () => {
   assert.equal(done(), [])
 })
 
+test('by hand the server that removes a stale member is asked too, also where no other one is known', () => {
+  assert.ok(hasNoStaleMember(second, cluster(), first, []).byHand!.startsWith(healthByHand([first])))
+})
+
 test('by hand a stale member is seen and removed the same way', () => {
   const { look, byHand } = hasNoStaleMember(second, cluster(), third, [first, third])
   assert.is(look, 'ssh admin@10.0.0.102 sudo k3s kubectl get node k3s-master-02     # "not found" is what should be')
-  assert.is(byHand, `${healthByHand([first, third])}
+  assert.is(byHand, `${healthByHand([third, first])}
 ssh admin@10.0.0.102 sudo k3s kubectl delete node k3s-master-02 --timeout=60s
 ssh root@10.0.0.101 'ip link delete cni0; ip link delete flannel.1'     # "Cannot find device" is fine`)
 })

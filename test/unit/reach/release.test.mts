@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { artifacts, type ArtifactOptions } from '../../../lib/reach/release.mts'
-import { download } from '../../../lib/reach/download.mts'
+import { artifacts, releaseByHand, releaseByName, type ArtifactOptions } from '../../../lib/reach/release.mts'
 import { UsageError } from '../../../lib/base/errors.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 
@@ -276,17 +275,6 @@ test('what a killed download left is swept, and that of a running one is not', a
   assert.ok(names.includes(`${IMAGES}.${process.ppid}.1.part`))
 })
 
-test('a download that stands still is given up', async () => {
-  handler = (_, response) => {
-    response.writeHead(200, { 'content-length': 100 })
-    response.write('x')
-  }
-  const folder = await newFolder()
-  const error = await failureOf(download(`${origin}/slow`, join(folder, 'slow'), { patience: 0.2 }))
-  assert.is(error.message, `GET ${origin}/slow: no data for 0.2 s`)
-  assert.equal(await readdir(folder), [])
-})
-
 test('a download can be cancelled', async () => {
   const cancel = new AbortController()
   handler = (_, response) => {
@@ -303,6 +291,15 @@ test('two at once both succeed', async () => {
   const cache = await newFolder()
   const [first, second] = await Promise.all([get({ cache }), get({ cache })])
   assert.equal(first, second)
+})
+
+test('a runbook names the files as K3s does, and placeholders that it explains for their sums', async () => {
+  const { k3s, images, folder } = releaseByName(settingsOf({ artifacts: '/srv/k3s' }))
+  assert.equal([k3s.file, images.file, folder], ['k3s', 'k3s-airgap-images-amd64.tar.zst', '/srv/k3s'])
+  const text = releaseByHand(settingsOf())
+  for (const word of [k3s.sha256, images.sha256, k3s.file, images.file]) assert.ok(text.includes(`\`${word}\``), word)
+  assert.ok(text.includes(`${origin}/releases/${encodeURIComponent(VERSION)}`), text)
+  assert.ok(text.includes('sha256sum --check --ignore-missing sha256sum-amd64.txt'), text)
 })
 
 test.run()

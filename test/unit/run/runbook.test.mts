@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Host } from '../../../lib/input/inventory.mts'
 import { Secret } from '../../../lib/input/secrets.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import type { Run } from '../../../lib/run/run.mts'
@@ -34,26 +33,22 @@ const s = hostOf('s-1', { role: 'server', pool: 'control-plane', address: '10.0.
 const a = hostOf('w-1', { address: '10.0.0.110' })
 const b = hostOf('w-2', { address: '10.0.0.111', user: 'ops' })
 const hosts = [s, a, b]
-const settings = defaultSettings()
 
 /** The runbook of a story. */
-const told = (story: (run: Run) => Promise<void>, chosen: Host[] = hosts): Promise<string> => {
+const told = (story: (run: Run) => Promise<void>, chosen = hosts, settings = defaultSettings()): Promise<string> => {
   const script: Script = { id: '09_k3s_99', title: 'Do nothing', file, flags: {}, story }
   return renderRunbook([script], {} as never, { hosts, chosen, settings, signal: new AbortController().signal })
 }
 /** What the story told, behind the chapter's header. */
-const toldIn = async (...[story, chosen]: Parameters<typeof told>): Promise<string> =>
+const toldIn = async (story: (run: Run) => Promise<void>, chosen = hosts): Promise<string> =>
   (await told(story, chosen)).split('- Changes: nothing.\n\n')[1] ?? ''
 /** The steps, and where each is taken. */
-const stepsOf = (text: string): string[] => {
-  let step = ''
-  return [...text.matchAll(/^### \d+\. (.+)$|^(?:On|From the bastion, for) (.+):$/gm)].flatMap(([, name, where]) => {
-    step = name ?? step
-    return where === undefined ? [] : [`${step} on ${where}`]
-  })
-}
+const stepsOf = (text: string): string[] =>
+  text.split(/^### \d+\. /m).slice(1).flatMap((step) =>
+    [...step.matchAll(/^(?:On|From the bastion, for) (.+):$/gm)].map(([, where]) => `${step.split('\n')[0]} on ${where}`))
 
 test('a whole runbook', async () => {
+  const { k3s: { version } } = defaultSettings()
   const text = await told(async (run) => {
     const nics = await run.ask(run.agents, { what: 'NIC has IP_PRIVEE', shell: ({ address }) => `ip -o address | grep ${address}`, bare: '<NIC>' })
     await run.on(run.agents, (host) => [
@@ -67,13 +62,13 @@ test('a whole runbook', async () => {
   })
   assert.is(text, `# Runbook: 09_k3s_99 Do nothing
 
-Environment prod, K3s ${settings.k3s.version}. How to use it:
+Environment prod, K3s ${version}. How to use it:
 
 - It shows what is done with bare nodes. Where a check prints nothing, the step holds: go on to the next one. Lines that
   begin with \`= \` are what was seen, and no fault.
 - "On" a node means in a root shell there: log in as below, \`sudo -i\` where you are not root, then \`set +H\`. "From the
   bastion" means your own shell on the bastion. Paste one block at a time.
-- On the bastion: \`alias kubectl='~/.keybuzz/cache/v1.36.5+k3s1/k3s kubectl --context keybuzz-prod'\`. On a server \`k3s kubectl\` works without the load balancer.
+- On the bastion: \`alias kubectl='~/.keybuzz/cache/${version}/k3s kubectl --context keybuzz-prod'\`. On a server \`k3s kubectl\` works without the load balancer.
 - \`<NAME>\` in capitals stands for a value that is not known here. It is explained before it is used. Put the value in its
   place before you paste.
 
@@ -187,9 +182,22 @@ test('steps in the same order are told once each, whatever stands between them',
   assert.equal(stepsOf(text), ['one on s-1, w-1, w-2', 'extra on w-1', 'two on s-1, w-1, w-2'])
 })
 
-test('steps of one name that are made differently are told apart', async () => {
-  const text = await toldIn((run) => run.on(run.agents, (host) => [step('x', { check: `echo ${host.name}` })]))
-  assert.equal(stepsOf(text), ['x on w-1', 'x on w-2'])
+test('steps of one name that are made differently stand under one heading, one below the other', async () => {
+  const text = await toldIn((run) => run.on(run.agents, (host) => [step('x', { check: `echo ${host.name}` }), step('y')]))
+  assert.equal(stepsOf(text), ['x on w-1', 'x on w-2', 'y on w-1, w-2'])
+  assert.equal(text.match(/^### .+$/gm), ['### 1. x', '### 2. y'])
+})
+
+test('steps whose names differ by the node alone stand together', async () => {
+  const text = await toldIn((run) => run.on(run.agents, ({ name, address }) => [step(`is called ${name}`), step(`has ${address}`), step('y')]))
+  assert.equal(stepsOf(text), [
+    'is called w-1 on w-1', 'is called w-2 on w-2', 'has 10.0.0.110 on w-1', 'has 10.0.0.111 on w-2', 'y on w-1, w-2'
+  ])
+})
+
+test('a step that a node takes twice is told twice', async () => {
+  const text = await toldIn((run) => run.on(run.agents, () => [step('x'), step('y'), step('x')]))
+  assert.equal(stepsOf(text), ['x on w-1, w-2', 'y on w-1, w-2', 'x on w-1, w-2'])
 })
 
 test('one node at a time is told as such, host by host, each time', async () => {
@@ -269,6 +277,12 @@ test('a named secret is shown by its name, and a shell that has a fence of its o
   const text = await toldIn((run) => run.on([a], () => [step('has the token', { change: `cat > token <<'END'\n${token.reveal()}\n\`\`\`\nEND` })]))
   assert.match(text, /````bash\n\(set -euo pipefail\ncat > token <<'END'\n<SOME_TOKEN>\n```\nEND\n\)\n````/)
   assert.not.match(text, /\[secret\]/)
+})
+
+test('kubectl is that of the release, also where it is in a folder of its own', async () => {
+  const settings = defaultSettings()
+  const text = await told(async () => {}, hosts, { ...settings, environment: 'staging', k3s: { ...settings.k3s, artifacts: '/srv/k3s' } })
+  assert.match(text, /`alias kubectl='\/srv\/k3s\/k3s kubectl --context keybuzz-staging'`/)
 })
 
 test('the release is explained once, and its files stand by their names', async () => {
