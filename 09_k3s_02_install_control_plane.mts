@@ -4,7 +4,7 @@
 // Makes the servers of servers.tsv one K3s control plane with embedded etcd behind the API load balancer. The first
 // server starts a cluster only where no server holds one; every other joins it, one at a time, and must be an etcd
 // voter and ready before the next. A server whose data is gone is rebuilt from the others. A changed configuration is
-// rolled out one server at a time, after a snapshot, while all other voters are healthy; the one that leads etcd comes last.
+// rolled out one server at a time, after a snapshot, while all other voters are healthy. The leader of etcd comes last.
 //
 // Needs:   09_k3s_01. The load balancer passes 6443/tcp on to the servers.
 // Changes: /usr/local/bin/k3s, /etc/rancher/k3s, /var/lib/rancher/k3s, the unit k3s on the servers;

@@ -1,10 +1,9 @@
 #!/usr/bin/env node
 // 09_k3s_03  Join the workers
 //
-// Makes the workers of servers.tsv agents of the cluster: new ones all at once, a change on running ones first on one, then
-// on three at a time, each until its kubelet is well; gives every node, servers too, the labels and
-// taints of its pool; and proves the pod network between every two nodes: pod to pod and through a service address,
-// with more than one packet holds.
+// Makes the workers of servers.tsv agents of the cluster: new ones all at once; a change on running ones first on one, then
+// on three at a time, each until its kubelet is well. Gives every node, servers too, the labels and taints of its pool; and
+// proves the pod network between every two nodes: pod to pod and through a service address, with more than one packet holds.
 //
 // Needs:   09_k3s_02.
 // Changes: /usr/local/bin/k3s, /etc/rancher/k3s, /var/lib/rancher/k3s, the unit k3s-agent on the workers; labels and

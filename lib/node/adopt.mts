@@ -23,7 +23,7 @@ told_env() {
 ours() { grep -qs '^# Written by KeyBuzz' ${folder}/config.yaml /etc/systemd/system/${unit}.service; }`
 
 // The peer addresses of a member. K3s writes the file at each start (pkg/etcd/etcd.go); it also listens on loopback.
-const peers = `{ sed -n 's/^listen-peer-urls: *//p' db/etcd/config 2>/dev/null || true; } | { grep -oE '//[0-9.]+' || true; } | tr -d / | { grep -v '^127\\.' || true; }`
+const peers = `{ sed -n 's/^listen-peer-urls: *//p' ${data}/server/db/etcd/config 2>/dev/null || true; } | { grep -oE '//[0-9.]+' || true; } | tr -d / | { grep -v '^127\\.' || true; }`
 
 // What the servers of a cluster must have in common, or what cannot be changed later: our value, and K3s's own default
 // (K3s: pkg/daemons/config, CriticalControlArgs; docs: cli/secrets-encrypt). Networks have a step of their own.
@@ -39,12 +39,11 @@ embedded-registry false false`
 const onServer = ({ address }: Host): string => `if [[ $(systemctl is-enabled k3s-agent 2>/dev/null || true) == enabled ]]; then
   echo 'is a worker (k3s-agent), and servers.tsv says master'
 fi
-cd ${data}/server 2>/dev/null || exit 0
-if [[ ! -d db/etcd/member/wal ]]; then
+if [[ ! -d ${data}/server/db/etcd/member/wal ]]; then
   endpoint=$(told datastore-endpoint); endpoint=\${endpoint:-$(told_env K3S_DATASTORE_ENDPOINT)}
   # The rest of an endpoint may hold a password.
   if [[ -n $endpoint ]]; then echo "K3s keeps its data in an external datastore (\${endpoint%%:*}), not in embedded etcd"
-  elif [[ -f db/state.db ]]; then echo 'K3s keeps its data in SQLite (${data}/server/db/state.db), not in embedded etcd'; fi
+  elif [[ -f ${data}/server/db/state.db ]]; then echo 'K3s keeps its data in SQLite (${data}/server/db/state.db), not in embedded etcd'; fi
   exit
 fi
 peers=$(${peers})

@@ -152,8 +152,8 @@ const snapshotBeforeRestart = [
 /**
  * Python for a server: where its etcd leads, another voter takes over before the server restarts. Else nobody can write
  * until the others have waited for the election timeout. K3s's etcd reads a config file (pkg/daemons/executor), where the
- * JSON gateway is on by default (etcd, embed.NewConfig), and serves it on 2382 (listen-client-http-urls), before K3s 1.28
- * on 2379. Exits with an error where it cannot be done.
+ * JSON gateway is on by default (etcd, embed.NewConfig), and serves it on 2382 (listen-client-http-urls). Older
+ * releases, and the lab's double, serve it on 2379. Exits with an error where it cannot be done.
  */
 export const handOverLead = `python3 - <<'END'
 import json, ssl, urllib.request
