@@ -47,7 +47,7 @@ export const plan = async (
   const reading = steps.filter(({ trial }) => !trial)
   const findings = await look(reading, taking, { waiting: false })
   for (const [index, step] of reading.entries()) {
-    const finding = findings[index] ?? endedEarly
+    const finding = findings[index]!
     if (holds(finding)) {
       const follows = step.follows === true && isChanging()
       outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : okOutcome(step, finding))
@@ -70,7 +70,7 @@ export const validate = async (steps: Step[], taking: Taking, script: string): P
   begins('is looked at')
   const findings = await look(steps, taking, { waiting: false })
   for (const [index, step] of steps.entries()) {
-    const finding = findings[index] ?? endedEarly
+    const finding = findings[index]!
     const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
     const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
     outcome(holds(finding) ? okOutcome(step, finding) : { ...unlessBlind(step, finding, taking), ...remedy })
@@ -201,8 +201,6 @@ const onHost = (host: Host | undefined): Host => {
   if (host) return host
   throw new TypeError('a step of the cluster has shell for a node')
 }
-
-const endedEarly: Finding = { words: 'the check ended early', failed: true }
 
 type Found = Pick<Finding, 'words' | 'blind' | 'evidence'>
 

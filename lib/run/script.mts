@@ -196,7 +196,7 @@ const explain = (error: unknown, interrupted: boolean): number => {
 
 const converge = async (operation: Operation): Promise<number> => {
   const { scripts, flags, means, report } = operation
-  if (flags['force-unlock']) needTerminal('--force-unlock')
+  if (flags['force-unlock'] && !flags.plan) needTerminal('--force-unlock')
   const started = performance.now()
   const plan: Section[] = []
   for (const script of scripts) plan.push(await tell(script, 'plan', operation, plan.some(hasChanges)))

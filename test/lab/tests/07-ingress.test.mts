@@ -83,6 +83,25 @@ test('an Ingress with an invalid annotation is named, with the cause', async () 
   }
 })
 
+test("an Ingress without a class is told as nobody's, one with the old annotation as ours", async () => {
+  const ingress = (name: string, annotations: object) => ({
+    apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', metadata: { namespace: 'keybuzz-netcheck', name, annotations },
+    spec: { rules: [{ host: `${name}.keybuzz.internal`, http: { paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 'netcheck', port: { number: 80 } } } }] } }] }
+  })
+  const items = [ingress('no-class', {}), ingress('old-class', { 'kubernetes.io/ingress.class': 'nginx' })]
+  await bastion(['bash', '-c', `/artifacts/k3s kubectl --kubeconfig ~/.kube/config apply -f -`], { input: JSON.stringify({ apiVersion: 'v1', kind: 'List', items }) })
+  try {
+    let run = converged
+    await until('the controller has taken its own', 30, async () => {
+      run = await script('09_k3s_05_ingress_daemonset', '--plan')
+      return run.exitCode === 0
+    })
+    assert.match(JSON.stringify(run.scripts), /nobody's: keybuzz-netcheck\/no-class\\nby the old annotation kubernetes\.io\/ingress\.class: keybuzz-netcheck\/old-class/)
+  } finally {
+    await kubectl('-n', 'keybuzz-netcheck', 'delete', 'ingress', 'no-class', 'old-class')
+  }
+})
+
 test('PROXY protocol at one end only is named', async () => {
   await bastion(['bash', '-c', 'sed s/proxy-protocol$/none/ settings.yaml > ~/one-end.yaml; ! cmp -s settings.yaml ~/one-end.yaml'])
   const run = await script('09_k3s_test_healthcheck', '--settings', '/root/one-end.yaml')
