@@ -61,7 +61,7 @@ export const joinWorkers = script({
     const runs = await run.ask(agents.filter((host) => run.chosen.includes(host)), askWhetherRuns)
     await run.on(agents.filter(({ name }) => !runs.get(name)), joins)
     // Those that carry pods: the first shows whether a kubelet takes the change, before the others get it.
-    await run.on(agents.filter(({ name }) => runs.get(name)), joins, { atOnce: 3, canary: true })
+    await run.on(agents.filter(({ name }) => runs.get(name)), joins, { atOnce: 3, firstAlone: true })
 
     await run.on(hosts, (host) => [
       isReadyNode(host, nodes),

@@ -77,7 +77,7 @@ export const knowsEveryNode = ({ hosts, servers, ssh }: Pick<Run, 'hosts' | 'ser
   always: true,
   check: async () => {
     const answers = await Promise.all(servers.map((host) =>
-      ssh.run(host, `! systemctl is-active --quiet k3s || ${namesOfNodes}`, { timeout: 10 }).catch((error: unknown) => {
+      ssh.run(host, `! systemctl is-active --quiet k3s || ${namesOfNodes}`, { timeout: 20 }).catch((error: unknown) => {
         if (isAbort(error)) throw error
         return { exitCode: 1, stdout: '' } // a server that does not answer is told elsewhere
       })))

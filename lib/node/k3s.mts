@@ -56,7 +56,7 @@ if ! ${isRunning(host)}; then echo 'is another one'; exit; fi
 if ${hasSum(staged, sha256)}; then
   echo '= waits beside the one that runs, until K3s restarts'
 else
-  echo 'is another one: the new one waits beside it until K3s restarts'
+  echo 'is another one; the new one will wait beside it until K3s restarts'
 fi`,
   change: async () => {
     await ssh.push(host, file, { path: staged, mode: '0755', sha256 })

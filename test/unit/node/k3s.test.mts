@@ -92,7 +92,7 @@ test('where K3s runs its new binary waits beside the old one, and is switched wi
     const { folder, step, says, due, restart, file } = release(state)
     writeFileSync(join(folder, 'k3s'), 'hello')
     utimesSync(join(folder, 'k3s'), 500, 500)
-    assert.is(says(), 'is another one: the new one waits beside it until K3s restarts')
+    assert.is(says(), 'is another one; the new one will wait beside it until K3s restarts')
     assert.is(due(), '')
     await (step.change as () => Promise<void>)()
     assert.is(says(), '= waits beside the one that runs, until K3s restarts')

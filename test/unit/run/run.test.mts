@@ -116,7 +116,7 @@ test('one at a time: a failure stops those that follow', async () => {
   assert.is(all[1]?.words, 'because a failed')
 })
 
-test('a canary goes alone, and where it fails no other host is touched', async () => {
+test('the first host goes alone, and where it fails no other one is touched', async () => {
   const hosts = [a, b, c, hostOf('d')]
   for (const sick of ['', 'a']) {
     let [now, most] = [0, 0]
@@ -132,7 +132,7 @@ test('a canary goes alone, and where it fails no other host is touched', async (
         now--
         return name === sick ? 'off' : ''
       }
-    }], { atOnce: 3, canary: true })
+    }], { atOnce: 3, firstAlone: true })
     if (sick === 'a') assert.equal(outcomes.toSorted(), ['a x: failed', ...['b', 'c', 'd'].map((name) => `${name} what follows: skipped`)])
     else assert.equal([begun.toSorted(), most], [['a', 'b', 'c', 'd'], 3])
   }

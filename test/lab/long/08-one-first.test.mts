@@ -30,7 +30,7 @@ test('a kubelet argument that is refused stops at the first server, with the wor
   assert.is(mended.exitCode, 0, mended.text)
 })
 
-test('among workers the first one is the canary: where it fails no other one is touched, nor told', async () => {
+test('among workers the first one goes alone: where it fails no other one is touched, nor told', async () => {
   const before = await startedAt(workers, 'k3s-agent')
   const configs = (): Promise<string[]> => Promise.all(workers.slice(1).map((node) => on(node, 'cat /etc/rancher/k3s/config.yaml')))
   const written = await configs()
@@ -53,7 +53,7 @@ test('another binary waits beside the one that runs until its node restarts: a c
   // A binary of another sum that still runs: as after the update of a version.
   await on('k3s-worker-01', `cp ${k3s} ${k3s}.old; echo >> ${k3s}.old; mv ${k3s}.old ${k3s}; touch -d '1 hour ago' ${k3s}`)
   const plan = await script('09_k3s_03_join_workers', '--plan', '--hosts', 'k3s-worker-01')
-  assert.match(JSON.stringify(plan.scripts), /the new one waits beside it until K3s restarts/)
+  assert.match(JSON.stringify(plan.scripts), /the new one will wait beside it until K3s restarts/)
   assert.equal(those(plan, 'unknown'), ['k3s-worker-01: runs what is configured'])
   const run = await script('09_k3s_03_join_workers', '--yes', '--hosts', 'k3s-worker-01')
   assert.is(run.exitCode, 0, run.text)
