@@ -13,11 +13,12 @@
 //          with our comment.
 // Example: ./09_k3s_01_prepare.mts --plan --hosts k3s-worker-05
 
-import { plural } from './lib/base/words.mts'
+import { knowsEveryNode } from './lib/cluster/nodes.mts'
 import type { Host } from './lib/input/inventory.mts'
+import { canBeTakenOver, tunnelsOnPrivateNic } from './lib/node/adopt.mts'
 import { bootsWithoutSwap, hasCgroup2, hasModules, hasNoOtherFirewall, isCalled, mayLoadModules } from './lib/node/boot.mts'
 import { hasOwnMachineId, hasTimeOfOthers, saysTimeAndId, type Said } from './lib/node/compared.mts'
-import { writesDurably } from './lib/node/disk.mts'
+import { isLargeEnough, writesDurably } from './lib/node/disk.mts'
 import { firewallStep } from './lib/node/firewall.mts'
 import { readNics } from './lib/node/nic.mts'
 import { hasClockService, hasPackages } from './lib/node/packages.mts'
@@ -32,6 +33,8 @@ export const prepare = script({
   title: 'Prepare the nodes',
   file: import.meta.filename,
   story: async (run) => {
+    await run.once([knowsEveryNode(run)])
+    if (!run.stands('cluster')) return
     const nics = await readNics(run, run.chosen)
     const said = new Map<string, Said>()
     await run.on(run.hosts, (host) => [saysTimeAndId(host, run, said)])
@@ -56,9 +59,11 @@ export const prepare = script({
 
 type Known = { nic: string; said: Map<string, Said> }
 
-const isFit = (host: Host, { settings }: Run, { nic, said }: Known): NodeStep[] => {
-  const { cpus, memory, disk } = settings.prepare[host.role]
+const isFit = (host: Host, run: Run, { nic, said }: Known): NodeStep[] => {
+  const { settings } = run
   return [
+    canBeTakenOver(host, run),
+    tunnelsOnPrivateNic(host),
     hasOwnMachineId(host, said),
     hasTimeOfOthers(host, settings, said),
     {
@@ -80,12 +85,7 @@ case "$ID-\${VERSION_ID:-0}" in debian-1[2-9] | ubuntu-2[2-9].*) ;; *) echo "is 
       name: 'has a default route',
       check: `[[ -n $(ip route show default) ]] || echo 'has none, and K3s does not start without'`
     },
-    {
-      name: `has ${plural(cpus, 'CPU')}, ${memory} GiB of memory, ${disk} GiB of disk`,
-      check: `cpus=$(nproc); [[ $cpus -ge ${cpus} ]] || echo "has $cpus CPUs"
-awk '/MemTotal/ && $2 < ${memory} * 1048576 {printf "has %.1f GiB of memory\\n", $2 / 1048576}' /proc/meminfo
-df --output=avail /var/lib | awk 'NR == 2 && $1 < ${disk} * 1048576 {printf "has %.1f GiB free under /var/lib\\n", $1 / 1048576}'`
-    },
+    isLargeEnough(host, settings),
     {
       name: 'has the ports of K3s free',
       check: `ss -Hltnp '( ${portsOf(host).map((port) => `sport = :${port}`).join(' or ')} )' | while read -r _ _ _ socket _ users; do
