@@ -45,7 +45,7 @@ export const installControlPlane = script({
     const nics = await readNics(run, servers)
     const members = await readMembers(run, servers)
     await run.once([knowsEveryNode(run), isOneCluster(servers, members)])
-    if (!run.stands('cluster')) return
+    if (!run.stands('cluster')) return run.skipRest()
     const holders = servers.filter(({ name }) => members.get(name)?.ca)
     const running = holders.filter(({ name }) => members.get(name)?.runs)
 
@@ -93,7 +93,7 @@ export const installControlPlane = script({
       return [mayBeChanged(host, run, others, changes), ...changes, isVoter(host)]
     }, { atOnce: 1 })
 
-    if (!run.stands(first)) return
+    if (!run.stands(first)) return run.skipRest()
     await run.on(servers, (host) => [isCertified(host, run)])
     await run.once([hasContext(run, first), answersThroughBalancer(run), hasAllVoters(run)])
     await run.on([first], () => [hasSnapshot])

@@ -45,7 +45,7 @@ export const joinWorkers = script({
       check: async () => (tokens ? '' : 'no server that answers has the tokens of a cluster: run 09_k3s_02 first'),
       look: 'kubectl get --raw /readyz     # ok'
     }])
-    if (!tokens || !run.stands('cluster')) return
+    if (!tokens || !run.stands('cluster')) return run.skipRest()
 
     await run.on(agents, (host) => [canBeTakenOver(host, run), ...hasRelease(host, run, release)])
     const joins = (host: Host): NodeStep[] => [

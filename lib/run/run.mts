@@ -131,6 +131,7 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
     ...withRoles(hosts),
     mode,
     note: listener.note,
+    skipRest: () => listener.note(`The rest of ${script} is skipped, because of the failure above.`),
     stands: (target) => !out.has(target === 'cluster' ? target : target.name),
     on: async (some, steps, { atOnce, firstAlone = false } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
