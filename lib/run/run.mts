@@ -56,6 +56,8 @@ export type Run = {
   once: (steps: ClusterStep[]) => Promise<void>
   /** Asks hosts, and returns what each printed, by its name. A host that fails is reported and left out. */
   ask: (hosts: Host[], question: Question) => Promise<Map<string, string>>
+  /** Says that the story ends here, because of what did not hold. */
+  skipRest: () => void
   /** True as long as nothing failed on the host, or in the steps of the cluster. */
   stands: (target: Host | 'cluster') => boolean
 }
@@ -131,7 +133,7 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
     ...withRoles(hosts),
     mode,
     note: listener.note,
-    skipRest: () => listener.note(`The rest of ${script} is skipped, because of the failure above.`),
+    skipRest: () => listener.note(`The rest of ${script} is skipped, because of the lines above.`),
     stands: (target) => !out.has(target === 'cluster' ? target : target.name),
     on: async (some, steps, { atOnce, firstAlone = false } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
