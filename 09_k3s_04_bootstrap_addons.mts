@@ -15,6 +15,7 @@
 
 import { remembered } from './lib/base/wait.mts'
 import { hasMetrics } from './lib/cluster/metrics.mts'
+import { knowsEveryNode } from './lib/cluster/nodes.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
@@ -22,9 +23,10 @@ import { takesTenants } from './lib/cluster/tenant.mts'
 import { keepsVolumes, volumesOutlivePods } from './lib/cluster/volumes.mts'
 import { takesSnapshots } from './lib/node/etcd.mts'
 import { hasArchive, imageArchives } from './lib/node/images.mts'
+import { hasRoomForVolumes } from './lib/node/volumes.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script } from './lib/run/script.mts'
-import type { ClusterStep, NodeStep } from './lib/run/step.mts'
+import type { ClusterStep } from './lib/run/step.mts'
 
 export const bootstrapAddons = script({
   id: '09_k3s_04',
@@ -43,8 +45,9 @@ export const bootstrapAddons = script({
     const metrics = await readManifest('04_addons/metrics.yaml', { REPLICAS: metricsReplicas })
 
     await run.on(hosts, (host) => archives.map((archive) => hasArchive(host, ssh, archive)))
-    await run.on(agents, () => [hasRoomForVolumes(run)])
+    await run.on(agents, () => [hasRoomForVolumes(run.settings)])
     await run.once([
+      knowsEveryNode(run),
       manifestStep(kubectl, 'has the priority classes', await readManifest('04_addons/priorities.yaml')),
       takesTenants(kubectl),
       manifestStep(kubectl, `has CoreDNS with ${dnsReplicas} replicas and the nameservers`, dns),
@@ -62,7 +65,7 @@ export const bootstrapAddons = script({
       look: `pod=$(kubectl -n ${netcheck.namespace} get pods --field-selector spec.nodeName=${node} -o name)
 for name in ${names.join(' ')}; do kubectl -n ${netcheck.namespace} exec $pod -- nslookup $name; done`,
       within: 120, // CoreDNS takes a changed ConfigMap over within a minute or two
-      timeout: 60,
+      timeout: 180,
       hint: 'kubectl -n kube-system logs -l k8s-app=kube-dns; are the nameservers reached from the nodes?'
     }])
     // The trial's pod needs a node without a taint.
@@ -70,18 +73,6 @@ for name in ${names.join(' ')}; do kubectl -n ${netcheck.namespace} exec $pod --
     await run.once([hasMetrics(run), ...(hasOpenNode ? [volumesOutlivePods(run, release.busybox)] : [])])
     await run.on(servers, () => [takesSnapshots(settings)])
   }
-})
-
-// A data volume that is not mounted is not missed by anybody until the system's disk is full.
-const hasRoomForVolumes = ({ settings: { addons: { volumes } } }: Run): NodeStep => ({
-  name: `has a disk for volumes under ${volumes.path}`,
-  check: `dir=${volumes.path}; until [[ -d $dir ]]; do dir=$(dirname "$dir"); done
-disk=$(findmnt -n -o TARGET -T "$dir")
-echo "= $(df -BG --output=avail "$dir" | tail -n 1 | tr -d ' G') GiB free on $disk"
-if [[ ${volumes.mounted} == true && $disk == / ]]; then
-  echo "${volumes.path} is on the system's disk: the data volume is not mounted"
-fi`,
-  hint: 'mount it, in /etc/fstab too; or set addons.volumes in the settings'
 })
 
 const runsOnNodes = ({ kubectl }: Run, name: string, nodes: number): ClusterStep => rolledOut(kubectl, {

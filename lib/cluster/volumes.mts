@@ -39,6 +39,7 @@ const namespace = 'keybuzz-volume-trial'
 export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 'signal'>, busybox: string): ClusterStep => ({
   name: 'has volumes that outlive their pods',
   trial: true,
+  timeout: 300,
   check: async () => {
     const manifest = await readManifest('04_addons/volume-trial.yaml', { NAMESPACE: namespace, BUSYBOX: busybox })
     // On one node: right after the deletion the Deployment still counts the pod that is gone.

@@ -47,7 +47,7 @@ export const plan = async (
   const reading = steps.filter(({ trial }) => !trial)
   const findings = await look(reading, taking, { waiting: false })
   for (const [index, step] of reading.entries()) {
-    const finding = findings[index] ?? endedEarly
+    const finding = findings[index]!
     if (holds(finding)) {
       const follows = step.follows === true && isChanging()
       outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : okOutcome(step, finding))
@@ -70,7 +70,7 @@ export const validate = async (steps: Step[], taking: Taking, script: string): P
   begins('is looked at')
   const findings = await look(steps, taking, { waiting: false })
   for (const [index, step] of steps.entries()) {
-    const finding = findings[index] ?? endedEarly
+    const finding = findings[index]!
     const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
     const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
     outcome(holds(finding) ? okOutcome(step, finding) : { ...unlessBlind(step, finding, taking), ...remedy })
@@ -111,7 +111,6 @@ export const apply = async (steps: Step[], taking: Taking): Promise<number> => {
         return fail(step, finding)
       } else differed = finding.words
     }
-    if (findings.length === 0) throw new Error('the node ended the script before its first check')
   }
   return 0
 }
@@ -154,9 +153,11 @@ const look = async (
 const lookOnNode = async (host: Host, ssh: Ssh, batch: Batch): Promise<Finding[]> => {
   const seconds = batchTimeout(batch)
   const result = await ssh.run(host, batchScript(batch), { timeout: seconds })
-  if (result.exitCode === 0) return batchFindings(result)
+  const findings = batchFindings(result)
+  if (result.exitCode === 0 && findings.length > 0) return findings
+  if (result.exitCode === 0) throw new Error('the node ended the script before its first check')
   if (result.exitCode !== timedOut || !hasBegun(result)) throw new Error(lastWords(result))
-  return [...batchFindings(result), { words: `did not end within ${seconds} s`, failed: true }]
+  return [...findings, { words: `did not end within ${seconds} s`, failed: true }]
 }
 
 /** The exit code of timeout(1). */
@@ -200,8 +201,6 @@ const onHost = (host: Host | undefined): Host => {
   if (host) return host
   throw new TypeError('a step of the cluster has shell for a node')
 }
-
-const endedEarly: Finding = { words: 'the check ended early', failed: true }
 
 type Found = Pick<Finding, 'words' | 'blind' | 'evidence'>
 

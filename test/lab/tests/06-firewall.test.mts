@@ -1,7 +1,7 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { labUp } from '../nodes.mts'
 import { on, script, those } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 

@@ -94,6 +94,7 @@ test('nothing listens on port 80, and why', () => {
   const crashed = podWith({
     phase: 'Running',
     containerStatuses: [{
+      name: 'nginx-ingress',
       ready: false,
       state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 5m0s' } },
       lastState: { terminated: { exitCode: 1, reason: 'Error', message: 'line\nbind() to 0.0.0.0:80 failed\n' } }
