@@ -1,5 +1,7 @@
 import pMap from 'p-map'
-import { isAbort, messageOf } from '../base/errors.mts'
+import { isAbort, messageOf, quoted } from '../base/errors.mts'
+import { parseAddress } from '../base/ipv4.mts'
+import { isHostname } from '../base/names.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import { getPods, isReady, statusInWords } from './pods.mts'
@@ -31,6 +33,7 @@ const askPods = async (
   const pods = await getPods(kubectl, { namespace: netcheck.namespace })
   const peers = pods.filter(isReady)
     .map(({ metadata, spec, status }) => ({ node: spec.nodeName ?? '', address: status.podIP ?? '', pod: metadata.name }))
+    .filter(({ node, address }) => isHostname(node) && parseAddress(address) !== undefined) // they go into shell
   const answers = await pMap(hosts, async ({ name }, index): Promise<[string, Answer]> => {
     const peer = peers.find(({ node }) => node === name)
     if (!peer) {
@@ -112,6 +115,7 @@ export const toldOnce = (answers: Map<string, Answer>): Map<string, string> => {
 export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
   const { namespace, service } = netcheck
   const address = (await kubectl`-n ${namespace} get service ${service} -o 'jsonpath={.spec.clusterIP}'`).trim()
+  if (parseAddress(address) === undefined) throw new Error(`the Service ${service} has no IPv4 address: ${quoted(address)}`)
   return toldOnce(await askPods(kubectl, hosts, (peers) => everyPeer(peers, address)))
 }
 
@@ -121,7 +125,7 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
-  const replicas = addresses.split(' ').filter(Boolean)
+  const replicas = addresses.split(' ').filter((address) => parseAddress(address) !== undefined)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
   const answers = await askPods(kubectl, hosts, (_, index) => `

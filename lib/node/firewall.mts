@@ -51,6 +51,7 @@ const rulesByHand = (host: Host, { hosts, settings }: Pick<Run, 'hosts' | 'setti
 ssh ${login(host)} 'echo "$SSH_CONNECTION"'
 # Then on the node, as root, the rule for ssh first:
 ${named.map(addCommand).join('\n')}
+# What listens now and no rule allows is closed by the next lines, a VPN too: ss -lntup
 ufw default deny incoming
 ufw default deny routed
 systemctl enable ufw.service

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { execa, ExecaError } from 'execa'
 import { quoted } from '../base/errors.mts'
 import { home } from '../base/home.mts'
+import { printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 
 /** What a script on a node printed, and its exit code. */
@@ -187,4 +188,4 @@ mv ${path}.part ${path}`
 
 /** The last lines that a failed script printed, and its exit code, for a message. */
 export const lastWords = ({ stdout, stderr, exitCode }: Result): string =>
-  [...(stderr.trim() || stdout.trim()).split('\n').slice(-6), `exit ${exitCode}`].filter(Boolean).join('\n')
+  printable([...(stderr.trim() || stdout.trim()).split('\n').slice(-6), `exit ${exitCode}`].filter(Boolean).join('\n'))

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAbort, messageOf } from '../base/errors.mts'
+import { printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import { ApiAway } from '../reach/kubectl.mts'
 import { lastWords, Unreachable, type Ssh } from '../reach/ssh.mts'
@@ -98,7 +99,7 @@ export const apply = async (steps: Step[], taking: Taking): Promise<number> => {
       findings = await look(rest, taking, { waiting: true, change: changing ? rest[0]?.change : undefined })
     } catch (error) {
       if (isAbort(error) || error instanceof Unreachable || !changing) throw error
-      return fail(rest[0]!, { words: messageOf(error) })
+      return fail(rest[0]!, { words: printable(messageOf(error)) })
     }
     for (const [index, finding] of findings.entries()) {
       const step = steps[at]!
@@ -175,7 +176,7 @@ const ask = async ({ check, timeout = 60 }: Asked, seconds: number, signal: Abor
       signal.throwIfAborted()
     } catch (error) {
       if (isAbort(error)) throw error
-      finding = { words: messageOf(error), failed: true, blind: error instanceof ApiAway }
+      finding = { words: printable(messageOf(error)), failed: true, blind: error instanceof ApiAway }
     }
     if (holds(finding) || Date.now() >= end) return finding
     await sleep(1000, undefined, { signal })

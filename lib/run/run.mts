@@ -1,5 +1,6 @@
 import pMap from 'p-map'
 import { isAbort, messageOf } from '../base/errors.mts'
+import { printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
@@ -117,7 +118,7 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
       if (isAbort(error)) throw error
       if (error instanceof Unreachable) unreachable.add(target)
       const step = error instanceof Unreachable ? 'answers over ssh' : 'can be worked on'
-      outcome({ step, result: 'failed', words: messageOf(error) })
+      outcome({ step, result: 'failed', words: printable(messageOf(error)) })
     }
     listener.ends(target)
   }

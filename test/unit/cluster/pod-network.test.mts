@@ -139,6 +139,23 @@ test('where there is no CoreDNS at all, none is counted', async () => {
   assert.is(answers.get('a'), '= example.com, by 0 of 0 replicas of CoreDNS\nexample.com is not resolved')
 })
 
+test('an address that is none gets into no shell', async () => {
+  const evil = '10.42.0.9;reboot'
+  const scripts: string[] = []
+  const exec = async (words: string): Promise<string> => (scripts.push(words), '')
+  await resolveEverywhere(cluster({ dns: `$(reboot) 10.42.0.9 ${evil}`, exec }), [a], ['example.com'])
+  const kubectl = fakeKubectl(async (command) => {
+    if (command.includes('get service')) return '10.43.7.7'
+    if (command.includes('get pods')) return JSON.stringify({ items: [pod(a, 0), { ...pod(b, 1), status: { ...pod(b, 1).status, podIP: evil } }] })
+    return exec(command)
+  })
+  assert.match((await podMatrix(kubectl, [a, b])).get('b')!, /its netcheck pod is not ready/)
+  assert.equal(scripts.filter((words) => words.includes('reboot')), [])
+  assert.match(scripts.join('\n'), /for replica in 10\.42\.0\.9; do/)
+  const service = fakeKubectl(async (command) => (command.includes('get service') ? 'None' : JSON.stringify({ items: [] })))
+  await podMatrix(service, [a]).then(() => assert.unreachable(), (error: Error) => assert.is(error.message, 'the Service netcheck has no IPv4 address: "None"'))
+})
+
 test('of many replicas a pod asks eight, and all pods together each one', async () => {
   const replicas = Array.from({ length: 10 }, (_, index) => `10.42.${index}.9`)
   const asked: string[][] = []
