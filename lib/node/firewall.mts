@@ -49,9 +49,8 @@ const rulesByHand = (host: Host, { hosts, settings }: Pick<Run, 'hosts' | 'setti
   const named = rules.map((rule) => (rule.from === host.address ? { ...rule, from: '<BASTION>' } : rule))
   return `# <BASTION> is the first word that this prints, and the port its last one, where that is not 22:
 ssh ${login(host)} 'echo "$SSH_CONNECTION"'
-# Then on the node, as root, the rule for ssh first:
+# Then on the node, as root, the rule for ssh first. What listens (ss -lntup) and no rule allows is closed at the end.
 ${named.map(addCommand).join('\n')}
-# What listens now and no rule allows is closed by the next lines, a VPN too: ss -lntup
 ufw default deny incoming
 ufw default deny routed
 systemctl enable ufw.service

@@ -58,7 +58,7 @@ test('by hand the same rules are added, with names for the NIC and the bastion, 
   assert.equal(lines.filter((line) => !rules.includes(line)), [
     '# 10.0.0.2 is the first word that this prints, and the port its last one, where that is not 22:',
     `ssh admin@10.0.0.110 'echo "$SSH_CONNECTION"'`,
-    '# Then on the node, as root, the rule for ssh first:',
+    '# Then on the node, as root, the rule for ssh first. What listens (ss -lntup) and no rule allows is closed at the end.',
     'ufw default deny incoming', 'ufw default deny routed', 'systemctl enable ufw.service', 'ufw --force enable',
     '# Log in once more from the bastion before you close this shell.'
   ])
