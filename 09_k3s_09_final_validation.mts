@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_09  Final validation
 //
 // Is the whole cluster fit? It runs the checks of all scripts before it and its own (etcd, certificates, versions,

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { $ } from 'zx'
 import { type Artifact, sha256Of } from '../reach/release.mts'
+import { local } from '../base/environment.mts'
 import { isMissing, UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
@@ -33,7 +33,7 @@ const noneIfMissing = (error: unknown): string[] => {
 }
 
 const imagesOf = async (file: string): Promise<string[]> => {
-  const { exitCode, stdout } = await $({ quiet: true, nothrow: true })`tar -xOf ${file} manifest.json`
+  const { exitCode, stdout } = await local({ seconds: 300, nothrow: true })`tar -xOf ${file} manifest.json`
   const images = exitCode === 0 ? (JSON.parse(stdout) as { RepoTags: string[] | null }[]).flatMap(({ RepoTags }) => RepoTags ?? []) : []
   if (images.length > 0) return images.map(fullName)
   throw new UsageError([{

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { $ } from 'zx'
+import { local } from '../base/environment.mts'
 import { home } from '../base/home.mts'
 import { duration, megabytes } from '../base/words.mts'
 import { download, HttpError, partOf, sweep } from './download.mts'
@@ -80,7 +80,7 @@ const hashOf = async (file: string): Promise<string> => {
 
 /** What `k3s --version` says, or why it says nothing. Its first line is `k3s version v1.36.5+k3s1 (hash)`. */
 const versionOf = async (file: string): Promise<string> => {
-  const { exitCode, stdout, stderr } = await $({ nothrow: true, quiet: true, timeout: '30s' })`${file} --version`
+  const { exitCode, stdout, stderr } = await local({ nothrow: true, seconds: 30 })`${file} --version`
   return /^k3s version (\S+)/.exec(stdout)?.[1] ?? `exit ${exitCode}: ${stderr.trim().split(': ').at(-1)}`
 }
 
