@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa, ExecaError } from 'execa'
+import { quoted } from '../base/errors.mts'
 import { home } from '../base/home.mts'
 import type { Host } from '../input/inventory.mts'
 
@@ -21,7 +22,8 @@ export type RunOptions = {
 export type Ssh = {
   /**
    * Runs a bash script as root on a host and returns what it printed. A script that fails is a result, not an error.
-   * Throws Unreachable where the host does not answer, and an AbortError where the run was interrupted.
+   * Throws Unreachable where the host does not answer, an Error where it answers and does not start the script, and an
+   * AbortError where the run was interrupted.
    */
   run: (host: Host, script: string, options?: RunOptions) => Promise<Result>
   /** Like run, but a script that fails is an Error with the last lines that it printed. Returns its stdout. */
@@ -44,6 +46,8 @@ export type Connection = {
   port?: number
   /** Ends every script that has no signal of its own. */
   signal?: AbortSignal
+  /** Called with a line for what a login shell prints that no script of ours has printed, once for each text. */
+  say?: (line: string) => void
 }
 
 /** The node could not be reached, or the connection was lost before the script had ended. */
@@ -88,8 +92,24 @@ const unreachable = (host: Host, stderr: string): Unreachable => {
 }
 
 /** Makes the ssh to the nodes. See Ssh. */
-export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Connection = {}): Ssh => {
+export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole, say = () => {} }: Connection = {}): Ssh => {
   const traffic = { connections: 0, commands: 0 }
+  const heard = new Set<string>()
+
+  // A login shell may print before the script does: bash reads ~/.bashrc when sshd starts it, and $BASH_ENV each time
+  // (ansible/ansible#15337). So the script itself prints a mark first, on stdout and on stderr, that nobody else knows.
+  const mark = `keybuzz-${randomUUID()}`
+  const afterMark = (text: string): string | undefined => {
+    const at = text.indexOf(`${mark}\n`)
+    return at === -1 ? undefined : text.slice(at + mark.length + 1)
+  }
+  const tellNoise = (host: Host, stdout: string): void => {
+    const noise = stdout.slice(0, stdout.indexOf(mark)).trim()
+    if (noise === '' || heard.has(noise)) return
+    heard.add(noise)
+    say(`${host.name} prints ${quoted(noise)} before each command; it is left out. Hint: let ~/.bashrc of ${host.user} print `
+      + 'only where the shell is interactive')
+  }
 
   // BatchMode: a password question would block a run at night. All else comes from the operator's ~/.ssh/config.
   const sshArguments = (host: Host, fresh: boolean): string[] => {
@@ -108,7 +128,7 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Con
   const run: Ssh['run'] = async (host, script, { timeout = 60, fresh = false, signal = whole } = {}) => {
     signal?.throwIfAborted()
     traffic.commands++
-    const body = Buffer.from(`main() {\nset -euo pipefail\n${script}\n}\nmain </dev/null\n`)
+    const body = Buffer.from(`echo ${mark}; echo ${mark} >&2\nmain() {\nset -euo pipefail\n${script}\n}\nmain </dev/null\n`)
     const ssh = execa('ssh', [...sshArguments(host, fresh), asRoot(host, `bash -c ${quote(receiver)}`)], {
       stdin: 'pipe',
       reject: false,
@@ -122,8 +142,14 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Con
     const result = await ssh
     signal?.throwIfAborted()
     if (result.exitCode === undefined || result.exitCode === 255) throw unreachable(host, result.stderr)
-    const late = result.exitCode === 124 ? `\ntook longer than ${timeout} s and was ended` : ''
-    return { stdout: result.stdout, stderr: result.stderr + late, exitCode: result.exitCode }
+    const { exitCode } = result
+    const stdout = afterMark(result.stdout)
+    if (stdout === undefined) {
+      throw new Error(`ssh ${login(host)} did not start the script\n${lastWords({ stdout: result.stdout, stderr: result.stderr, exitCode })}`)
+    }
+    tellNoise(host, result.stdout)
+    const late = exitCode === 124 ? `\ntook longer than ${timeout} s and was ended` : ''
+    return { stdout, stderr: (afterMark(result.stderr) ?? result.stderr) + late, exitCode }
   }
 
   const capture: Ssh['capture'] = async (host, script, options) => {
@@ -134,6 +160,7 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole }: Con
 
   const push: Ssh['push'] = async (host, file, { path, mode, sha256 }) => {
     const receive = `set -e
+echo ${mark} >&2
 mkdir -p "$(dirname ${path})"
 trap 'rm -f ${path}.part' EXIT
 cat > ${path}.part
@@ -150,7 +177,8 @@ mv ${path}.part ${path}`
       whole?.throwIfAborted()
       if (!(error instanceof ExecaError)) throw error
       if (error.exitCode === undefined || error.exitCode === 255) throw unreachable(host, String(error.stderr))
-      throw new Error(`${file} did not arrive whole as ${path}\n${String(error.stderr).trim()}`)
+      const stderr = String(error.stderr)
+      throw new Error(`${file} did not arrive whole as ${path}\n${(afterMark(stderr) ?? stderr).trim()}`)
     }
   }
 

@@ -158,7 +158,7 @@ export const operate = async <Own extends Flags = Record<never, never>>(
     const report = createReport(name, flags)
     for (const note of notes) report.note(note)
 
-    const ssh = createSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port, signal })
+    const ssh = createSsh({ connectTimeout: settings.ssh.connect_timeout, port: settings.ssh.port, signal, say: report.note })
     let asked: Promise<Release> | undefined
     const release = (): Promise<Release> => (asked ??= artifacts(settings, { dir: flags.artifacts, signal, say: report.note }))
     const kubectl = createKubectl({

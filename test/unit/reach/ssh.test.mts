@@ -111,6 +111,40 @@ test('what does not arrive whole changes nothing', async () => {
   assert.instance(await failureOf(ssh.push(dead, file, { path, mode: '0600', sha256: sha256('half') })), Unreachable)
 })
 
+/** What bash reads before each script, as a login shell or its environment makes it do. */
+const withLoginShell = async (text: string, use: () => Promise<void>): Promise<void> => {
+  const file = newFile()
+  writeFileSync(file, text)
+  process.env['BASH_ENV'] = file
+  await use().finally(() => delete process.env['BASH_ENV'])
+}
+
+test('what a login shell prints is never taken for what the script has printed, and is said once', async () => {
+  const said: string[] = []
+  const own = createSsh({ say: (line) => said.push(line) })
+  await withLoginShell('echo "= Welcome to a"; printf "\\e]0;no line break"; echo noise >&2', async () => {
+    assert.is(await own.capture(a, 'echo one'), 'one\n')
+    assert.is(await own.capture(a, 'true'), '')
+    assert.equal(await own.run(a, 'echo aside >&2; exit 3'), { stdout: '', stderr: 'aside\n', exitCode: 3 })
+    assert.is((await failureOf(own.capture(hostOf('b'), 'exit 3'))).message, 'exit 3')
+    const error = await failureOf(own.push(a, '/dev/null', { path: newFile(), mode: '0600', sha256: sha256('more') }))
+    assert.not.match(error.message, /noise/)
+  })
+  assert.is(said.length, 1, said.join('\n'))
+  assert.match(said[0]!, /^a prints "= Welcome to a\\n.*" before each command; it is left out\. Hint: .*bashrc of root/)
+  assert.not.match(said[0]!, /[\x00-\x1f]/)
+})
+
+test('a host that answers and does not start the script is an error, and no empty answer', async () => {
+  for (const [text, words] of [['echo "This account is not available."; exit 1', 'This account is not available.\nexit 1'], ['exit 0', 'exit 0']]) {
+    await withLoginShell(text!, async () => {
+      const error = await failureOf(ssh.run(a, 'echo one'))
+      assert.is(error.message, `ssh root@192.0.2.1 did not start the script\n${words}`)
+      assert.not.instance(error, Unreachable)
+    })
+  }
+})
+
 test('where to log in', () => {
   assert.is(login(hostOf('a', { user: 'ops', address: '10.0.0.100' })), 'ops@10.0.0.100')
 })
