@@ -1,7 +1,7 @@
 // What this machine gives to a run. An operator's environment is full of things that change what a command means
 // (KUBECTL_EXTERNAL_DIFF, a kuberc, TAR_OPTIONS, a proxy, a French locale). Here is decided what counts of it.
 import * as http from 'node:http'
-import { homedir, userInfo } from 'node:os'
+import { homedir } from 'node:os'
 import { $ } from 'zx'
 
 type Environment = Record<string, string>
@@ -16,15 +16,6 @@ export const homeFolder = (): string => {
     return homedir()
   } catch {
     return '' // no HOME, and the user is not in /etc/passwd
-  }
-}
-
-/** The name of who runs this. A user who is not in /etc/passwd has a number only. */
-export const userName = (): string => {
-  try {
-    return userInfo().username
-  } catch {
-    return `uid-${process.getuid?.()}`
   }
 }
 
