@@ -26,7 +26,7 @@ import type { Host } from './lib/input/inventory.mts'
 import type { Settings } from './lib/input/settings.mts'
 import { get } from './lib/reach/http.mts'
 import { needTerminal, typed } from './lib/run/confirm.mts'
-import { flag, value } from './lib/run/flags.mts'
+import { flag, output } from './lib/run/flags.mts'
 import { takeLock } from './lib/run/lock.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script, type Validated } from './lib/run/script.mts'
@@ -159,8 +159,8 @@ if (import.meta.main) {
     },
     after: goOn,
     flags: {
-      html: value('FILE', 'the report as one page for a browser'),
-      bundle: value('FILE', 'what a supporter would ask for, as FILE.tar.gz; without secrets'),
+      html: output('the report as one page for a browser'),
+      bundle: output('what a supporter would ask for, as FILE.tar.gz; without secrets'),
       drill: flag('take servers and a worker away under live traffic, and measure; must be confirmed')
     }
   })
