@@ -63,6 +63,7 @@ export const prepare = script({
         return ((await matrix).get(host.name) ?? []).join('\n')
       },
       look: reachByHand(host, run.hosts),
+      timeout: 120,
       hint: 'look at the firewall of the hosting network too: 8472/udp, 10250, 6443 and 2379-2380/tcp, private side'
     }])
   }
@@ -95,7 +96,7 @@ case "$ID-\${VERSION_ID:-0}" in debian-1[2-9] | ubuntu-2[2-9].*) ;; *) echo "is 
     },
     {
       name: 'has a default route',
-      check: `ip route show default | grep -q . || echo 'has none, and K3s does not start without'`
+      check: `[[ -n $(ip route show default) ]] || echo 'has none, and K3s does not start without'`
     },
     {
       name: `has ${plural(cpus, 'CPU')}, ${memory} GiB of memory, ${disk} GiB of disk`,

@@ -49,7 +49,7 @@ export const installControlPlane = script({
     const first = holders[0] ?? servers[0]!
     // Every other server that is a member, or may be one and does not answer.
     const others = (host: Host): Host[] =>
-      servers.filter((other) => other !== host && (holders.includes(other) || !clusters.has(other.name)))
+      servers.filter((other) => other !== host && (run.mode === 'runbook' || holders.includes(other) || !clusters.has(other.name)))
     const tokensOf = (from: Host | undefined): Promise<Tokens> => clusterTokens(run, { from, file: flags['token-file'] })
     const configured = (host: Host, tokens: Tokens): NodeStep[] => [
       hasToken('token', tokens.server),

@@ -72,6 +72,7 @@ for address in $(kubectl -n ${netcheck.namespace} get pods -o 'jsonpath={.items[
   kubectl -n ${netcheck.namespace} exec $pod -- wget -q -T 3 -O - http://$address:8080/name || echo "no answer from $address"
 done`,
       within: 60,
+      timeout: 180,
       hint: 'is 8472/udp open between the private addresses, in the firewall of the hosting network too?'
     }])
   }

@@ -61,7 +61,7 @@ export const bootstrapAddons = script({
       look: `pod=$(kubectl -n ${netcheck.namespace} get pods --field-selector spec.nodeName=${node} -o name)
 for name in ${names.join(' ')}; do kubectl -n ${netcheck.namespace} exec $pod -- nslookup $name; done`,
       within: 120, // CoreDNS takes a changed ConfigMap over within a minute or two
-      timeout: 60,
+      timeout: 180,
       hint: 'kubectl -n kube-system logs -l k8s-app=kube-dns; are the nameservers reached from the nodes?'
     }])
     // The trial's pod needs a node without a taint.

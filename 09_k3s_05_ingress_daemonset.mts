@@ -136,6 +136,7 @@ const carriesACanary = async ({ kubectl, signal, hosts, chosen, settings, stands
   return {
     name: 'carries a canary through every node and both load balancers',
     trial: true,
+    timeout: 180,
     check: () => canaryFaults({ kubectl, signal, name }, { nodes: chosen.filter(stands), all: hosts }, settings),
     look: await canaryByHand(name, chosen, settings)
   }

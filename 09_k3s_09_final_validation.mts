@@ -72,7 +72,7 @@ const answersByItself = ({ address }: Host, { servers, kubectl }: Run): NodeStep
   name: 'has an API that answers by itself',
   check: async () => {
     const began = performance.now()
-    const answer = await kubectl({ server: `https://${address}:6443` })`get --raw /readyz`
+    const answer = await kubectl({ server: `https://${address}:6443`, request: 5 })`get --raw /readyz`
     return answer === 'ok' ? `= ready in ${milliseconds(performance.now() - began)} ms` : `/readyz says ${answer}`
   },
   look: `for server in ${servers.map((server) => server.address).join(' ')}; do

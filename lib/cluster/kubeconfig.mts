@@ -1,6 +1,7 @@
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { connect } from 'node:tls'
+import { isDeepStrictEqual } from 'node:util'
 import { parse, stringify } from 'yaml'
 import { kubeconfig } from '../base/home.mts'
 import { isAbort, isMissing, messageOf } from '../base/errors.mts'
@@ -31,13 +32,8 @@ export const answersThroughBalancer = ({ kubectl, servers, settings }: Pick<Run,
       ])
       const failed = through.filter(Boolean)
       if (failed.length === 0) return ''
-      const names = (ready: boolean): string => servers.filter((_, index) => (alone[index] === '') === ready).map(({ name }) => name).join(', ')
-      const why = names(true) === ''
-        ? 'no server answers by itself either'
-        : names(false) === ''
-          ? 'every server answers by itself, so it is the load balancer'
-          : `${names(true)} answer by themselves, ${names(false)} not: it goes on sending there`
-      return `${failed.length} of ${times} requests failed (${failed[0]}): ${why}`
+      const silent = servers.filter((_, index) => alone[index] !== '').map(({ name }) => name)
+      return `${failed.length} of ${times} requests failed (${failed[0]}): ${culprit(servers.map(({ name }) => name), silent)}`
     },
     look: `for address in ${[apiUrl(settings), ...servers.map(serverUrl)].join(' ')}; do
   echo "$address $(kubectl --server $address --request-timeout 5s get --raw /readyz)"     # ok
@@ -46,19 +42,27 @@ done`,
   }
 }
 
-/** The step that a server's certificate has every name of the API. */
-export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => ({
-  name: 'is certified for every name of the API',
-  check: async () => {
-    const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
-    const certified = await subjectNames(host.address)
-    const missing = names.filter((name) => !certified.includes(name))
-    return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
-  },
-  look: `openssl s_client -connect ${host.address}:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName`,
-  within: 30,
-  hint: 'on the server: k3s certificate rotate --service api-server, then restart k3s'
-})
+const culprit = (servers: string[], silent: string[]): string => {
+  if (silent.length === servers.length) return 'no server answers by itself either'
+  if (silent.length === 0) return 'every server answers by itself, so it is the load balancer'
+  return `${servers.filter((name) => !silent.includes(name)).join(', ')} answers by itself, ${silent.join(', ')} does not: it goes on sending there`
+}
+
+/** The step that a server's certificate has every name that the API is called by. */
+export const isCertified = (host: Host, { settings: { load_balancers: { api } }, servers }: Pick<Run, 'settings' | 'servers'>): NodeStep => {
+  const names = [api.address, ...api.names, ...servers.map(({ address }) => address)]
+  return {
+    name: 'is certified for every name of the API',
+    check: async () => {
+      const certified = await subjectNames(host.address)
+      const missing = names.filter((name) => !certified.includes(name))
+      return missing.length === 0 ? '' : `its certificate lacks ${missing.join(', ')}`
+    },
+    look: `openssl s_client -connect ${host.address}:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName     # all of ${names.join(', ')}`,
+    within: 30,
+    hint: 'on the server: k3s certificate rotate --service api-server, then restart k3s'
+  }
+}
 
 const subjectNames = (address: string): Promise<string[]> =>
   new Promise((resolve, reject) => {
@@ -72,10 +76,11 @@ const subjectNames = (address: string): Promise<string[]> =>
   })
 
 type Named<Key extends string, Value> = { name: string } & Record<Key, Value>
+// kubectl writes null for an empty list.
 type Kubeconfig = {
-  clusters?: Named<'cluster', { server: string; 'certificate-authority-data': string }>[]
-  users?: Named<'user', { 'client-certificate-data': string; 'client-key-data': string }>[]
-  contexts?: Named<'context', { cluster: string; user: string }>[]
+  clusters?: Named<'cluster', { server: string; 'certificate-authority-data': string }>[] | null
+  users?: Named<'user', { 'client-certificate-data': string; 'client-key-data': string }>[] | null
+  contexts?: Named<'context', { cluster: string; user: string }>[] | null
   'current-context'?: string
 }
 
@@ -104,18 +109,22 @@ export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, ser
       const have = await readKubeconfig()
       if (have === undefined) return 'the file is missing'
       if (((await stat(kubeconfig)).mode & 0o077) !== 0) return 'others can read the file'
-      return stringify(merged(have, want)) === stringify(have) ? '' : 'the context is missing or differs'
+      return isDeepStrictEqual(merged(have, want), have) ? '' : 'the context is missing or differs'
     },
-    look: `kubectl --context ${name} get nodes`,
+    look: `kubectl --context ${name} get nodes; ls -l ~/.kube/config     # -rw-------`,
     change: async () => {
       const text = stringify(merged((await readKubeconfig()) ?? {}, await wanted()))
       await mkdir(dirname(kubeconfig), { recursive: true, mode: 0o700 })
       await writeFile(`${kubeconfig}.new`, text, { mode: 0o600 })
       await rename(`${kubeconfig}.new`, kubeconfig)
     },
-    byHand: `# The first command writes a file of its own; merge it into ~/.kube/config, or name it with --kubeconfig.
-(umask 077; ssh ${login(server)} ${sudo(server)}cat ${source} | sed 's,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml)
-kubectl --kubeconfig ${name}.yaml --context ${name} get nodes`
+    byHand: `mkdir -p ~/.kube
+(umask 077
+ssh ${login(server)} ${sudo(server)}cat ${source} |
+  sed '/^current-context/d; s,https://127.0.0.1:6443,${apiUrl(settings)},; s,: default$,: ${name},' > ${name}.yaml
+KUBECONFIG=${name}.yaml:~/.kube/config k3s kubectl config view --flatten > ~/.kube/config.new)
+mv ~/.kube/config.new ~/.kube/config
+# Where the file is new: kubectl config use-context ${name}`
   }
 }
 
@@ -129,7 +138,7 @@ const readKubeconfig = async (): Promise<Kubeconfig | undefined> => {
 }
 
 const merged = (have: Kubeconfig, want: Kubeconfig): Kubeconfig => {
-  const put = <Item extends { name: string }>(mine: Item[] = [], theirs: Item[] = []): Item[] => {
+  const put = <Item extends { name: string }>(mine: Item[], theirs: Item[]): Item[] => {
     const rest = mine.filter(({ name }) => !theirs.some((item) => item.name === name))
     return mine.length === rest.length + theirs.length
       ? mine.map((item) => theirs.find(({ name }) => name === item.name) ?? item)
@@ -139,9 +148,9 @@ const merged = (have: Kubeconfig, want: Kubeconfig): Kubeconfig => {
     apiVersion: 'v1',
     kind: 'Config',
     ...have,
-    clusters: put(have.clusters, want.clusters),
-    users: put(have.users, want.users),
-    contexts: put(have.contexts, want.contexts),
-    'current-context': have['current-context'] ?? want.contexts![0]!.name
+    clusters: put(have.clusters ?? [], want.clusters ?? []),
+    users: put(have.users ?? [], want.users ?? []),
+    contexts: put(have.contexts ?? [], want.contexts ?? []),
+    'current-context': have['current-context'] || want.contexts![0]!.name
   } as Kubeconfig
 }

@@ -1,5 +1,5 @@
 import pMap from 'p-map'
-import { messageOf } from '../base/errors.mts'
+import { isAbort, messageOf } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import { getPods, isReady } from './pods.mts'
@@ -25,7 +25,10 @@ const askPods = async (
     const peer = peers.find(({ node }) => node === name)
     if (!peer) return [name, 'its netcheck pod is not ready']
     const said = await kubectl({ timeout: 180 })`-n ${netcheck.namespace} exec ${peer.pod} -- sh -c ${script(peers, index)}`
-      .catch((error: unknown) => `its pod could not be asked: ${messageOf(error)}`)
+      .catch((error: unknown) => {
+        if (isAbort(error)) throw error
+        return `its pod could not be asked: ${messageOf(error)}`
+      })
     return [name, said.trim()]
   }, { concurrency: atOnce })
   return new Map(answers)
@@ -45,7 +48,7 @@ while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
   case "$seen" in *" $node "*) ;; *) seen="$seen$node "; count=$((count + 1)) ;; esac
   tries=$((tries + 1))
 done
-[ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by$seen only"`
+[ $count -eq 0 ] || [ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by\${seen% } only"`
 
 /**
  * The pod on every host asks the pod on every other host for 64 KiB (so at full MTU), and the service address. No name is
@@ -66,7 +69,7 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
-  const replicas = addresses.trim().split(' ')
+  const replicas = addresses.split(' ').filter(Boolean)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
   const answers = await askPods(kubectl, hosts, (_, index) => `

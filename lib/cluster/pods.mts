@@ -1,3 +1,5 @@
+import { isAbort } from '../base/errors.mts'
+import { plural } from '../base/words.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
 
@@ -19,6 +21,7 @@ export type Pod = {
 }
 
 type ContainerStatus = {
+  name: string
   ready: boolean
   state: { waiting?: { reason?: string; message?: string }; running?: object; terminated?: Ended }
   lastState?: { terminated?: Ended }
@@ -44,11 +47,15 @@ export const isReady = ({ metadata, status }: Pod): boolean =>
 
 const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
 
+// The container that keeps the pod from being ready: one that waits or has failed, else one that is not ready yet.
+const sickOf = ({ initContainerStatuses: init = [], containerStatuses: containers = [] }: Pod['status']): ContainerStatus | undefined =>
+  [...init, ...containers].find(({ state: { waiting, terminated } }) => waiting ?? terminated?.exitCode)
+    ?? containers.find(({ ready }) => !ready)
+
 /** Why a pod is not ready, as its status says: what it waits for, how its container ended, why no node takes it. */
 export const statusInWords = ({ metadata, status }: Pod): string => {
   if (metadata.deletionTimestamp !== undefined) return 'is leaving'
-  const all = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
-  const { state, lastState } = all.find(({ state: { waiting, terminated } }) => waiting ?? terminated?.exitCode) ?? all[0] ?? {}
+  const { state, lastState }: Partial<ContainerStatus> = sickOf(status) ?? {}
   const last = lastState?.terminated ?? state?.terminated
   const scheduling = status.conditions?.find(({ type, status: is }) => type === 'PodScheduled' && is === 'False')
   const reason = state?.waiting?.reason ?? state?.terminated?.reason ?? status.reason ?? (scheduling ? 'not scheduled' : status.phase)
@@ -56,6 +63,12 @@ export const statusInWords = ({ metadata, status }: Pod): string => {
   const more = ended || state?.waiting?.message || status.message || scheduling?.message
     || status.conditions?.find(({ status: is, message }) => is === 'False' && message)?.message
   return [reason, more].filter(Boolean).join(': ')
+}
+
+// What kubectl cannot tell is left out.
+const nothing = (error: unknown): string => {
+  if (isAbort(error)) throw error
+  return ''
 }
 
 /**
@@ -68,11 +81,12 @@ export const whyNotReady = async (kubectl: Kubectl, pod: Pod): Promise<string> =
   if (words === 'is leaving') return `${nodeName}: ${name} is leaving`
   const messages = '{range .items[*]}{.message}{"\\n"}{end}'
   const event = await kubectl`-n ${namespace} get events --field-selector ${`involvedObject.name=${name},type=Warning`}
-    --sort-by=.lastTimestamp -o ${`jsonpath=${messages}`}`.then(lastLine, () => '')
-  const crashed = status.containerStatuses?.some(({ lastState }) => lastState?.terminated) ? ['--previous'] : []
-  const log = await kubectl`-n ${namespace} logs ${name} --all-containers --tail=50 ${crashed}`.catch(() => '')
+    --sort-by=.lastTimestamp -o ${`jsonpath=${messages}`}`.catch(nothing)
+  const sick = sickOf(status)
+  const crashed = sick?.lastState?.terminated ? ['--previous'] : []
+  const log = sick ? await kubectl`-n ${namespace} logs ${name} -c ${sick.name} --tail=50 ${crashed}`.catch(nothing) : ''
   const errors = log.split('\n').filter((line) => /\[emerg\]|^[EF]\d{4}|level=(error|fatal)|\b(error|fatal|panic)\b/i.test(line))
-  return [`${nodeName}: ${words}`, event, errors.at(-1) ?? lastLine(log)].filter(Boolean).join(': ')
+  return [`${nodeName}: ${words}`, lastLine(event), errors.at(-1) ?? lastLine(log)].filter(Boolean).join(': ')
 }
 
 type Kind = 'deployment' | 'daemonset' | 'statefulset' | 'job'
@@ -132,7 +146,8 @@ export const rolledOut = (kubectl: Kubectl, { step, within = 180, evidence, ...w
     },
     look: kind === 'job'
       ? `kubectl -n ${namespace} wait --for=condition=complete job/${name} --timeout=${within}s`
-      : `kubectl -n ${namespace} rollout status ${kind}/${name} --timeout=${within}s`,
+      : `kubectl -n ${namespace} rollout status ${kind}/${name} --timeout=${within}s${which.nodes === undefined ? '' : `
+kubectl -n ${namespace} get pods -o wide | grep '^${name}-'     # ready on ${plural(which.nodes, 'node')}`}`,
     within,
     hint: `kubectl -n ${namespace} describe ${kind} ${name}; kubectl -n ${namespace} logs ${kind}/${name}`
   }

@@ -23,5 +23,7 @@ export const takesTenants = (kubectl: Kubectl): ClusterStep => ({
     await kubectl({ input: manifest })`apply --server-side --force-conflicts --dry-run=server -f -`
     return ''
   },
-  look: '# The template is manifests/04_addons/tenant.yaml: fill it in, then kubectl apply --dry-run=server -f FILE'
+  look: `# In the folder of the scripts:
+sed 's/[$]{TENANT}/default/; s/[$]{INGRESS_SOURCES}/[]/' manifests/04_addons/tenant.yaml |
+  kubectl apply --server-side --force-conflicts --dry-run=server -f -`
 })

@@ -36,10 +36,12 @@ const namespace = 'keybuzz-volume-trial'
 export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 'signal'>): ClusterStep => ({
   name: 'has volumes that outlive their pods',
   trial: true,
+  timeout: 300,
   check: async () => {
     const manifest = await readManifest('04_addons/volume-trial.yaml', { NAMESPACE: namespace })
+    // On one node: right after the deletion the Deployment still counts the pod that is gone.
     const isUp = (seconds: number): Promise<string> =>
-      until(() => rolloutInWords(kubectl, { kind: 'deployment', namespace, name: 'trial' }), { seconds, signal })
+      until(() => rolloutInWords(kubectl, { kind: 'deployment', namespace, name: 'trial', nodes: 1 }), { seconds, signal })
     return withObjects({ kubectl, manifest, signal }, async () => {
       const first = await isUp(90)
       if (first !== '') return `no pod with a volume came up: ${first}`
@@ -53,8 +55,13 @@ export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 's
       return read === written ? '' : `the second pod read ${read || 'nothing'}; the first had written ${written}`
     })
   },
-  look: `# manifests/04_addons/volume-trial.yaml makes a pod with a volume in ${namespace}: write /data/written in it,
-# delete the pod, and read the file in the next one.
-kubectl get persistentvolumes`,
+  look: `# In the folder of the scripts: a pod writes to a volume, is deleted, and the next one must read "kept".
+sed 's/[$]{NAMESPACE}/${namespace}/' manifests/04_addons/volume-trial.yaml | kubectl apply -f -
+kubectl -n ${namespace} rollout status deployment/trial --timeout=90s
+kubectl -n ${namespace} exec deploy/trial -- sh -c 'echo kept > /data/written'
+kubectl -n ${namespace} delete pods --all
+sleep 5; kubectl -n ${namespace} rollout status deployment/trial --timeout=60s
+kubectl -n ${namespace} exec deploy/trial -- cat /data/written
+kubectl delete namespace ${namespace}`,
   hint: 'kubectl -n kube-system logs -l app=local-path-provisioner'
 })

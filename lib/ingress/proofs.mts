@@ -37,6 +37,7 @@ export const turnsUnhealthy = ({ ssh, signal }: Pick<Run, 'ssh' | 'signal'>, hos
   return {
     name: `is unhealthy while ${what}`,
     trial: true,
+    timeout: 300,
     check: async () => {
       if (!(await untilVerdict(host.address, check, true, { seconds: 10, signal }))) {
         return `is not healthy to begin with: ${inShort(await makeCheck(host.address, check))}`
@@ -91,6 +92,7 @@ export const staysHealthy = async (
   return {
     name: 'is healthy while an application is down',
     trial: true,
+    timeout: 300,
     check: () => withObjects({ kubectl, manifest, signal }, async () => {
       let answer: Answer = { milliseconds: 0 }
       const words = await until(async () => {

@@ -137,7 +137,8 @@ export const hasNoStaleMember = (host: Host, { ssh }: Pick<Run, 'ssh'>, member: 
       await ssh.capture(member, remove, { timeout: 90 })
       await ssh.capture(host, removeOldNetwork)
     },
-    byHand: `${healthByHand(others)}
+    // A runbook is made for bare nodes, where nobody else is known to be a member.
+    byHand: `${healthByHand([...new Set([member, ...others])])}
 ssh ${login(member)} ${sudo(member)}${remove}
 ${removeOldNetworkByHand(host)}`
   }

@@ -42,9 +42,13 @@ export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'ho
 }
 
 const rulesByHand = (host: Host, { hosts, settings }: Pick<Run, 'hosts' | 'settings'>): string => {
-  const rules = declared(host, { hosts, settings, nic: '<NIC>', ssh: { from: '<BASTION>', port: '22' } })
-  return `# On the node, as root, the rule for ssh first. <BASTION> is the address that your ssh comes from: echo "\${SSH_CONNECTION%% *}"
-${rules.map(addCommand).join('\n')}
+  // The host's own address, which no rule of its own has, stands for a bastion inside the private network.
+  const rules = declared(host, { hosts, settings, nic: '<NIC>', ssh: { from: host.address, port: '22' } })
+  const named = rules.map((rule) => (rule.from === host.address ? { ...rule, from: '<BASTION>' } : rule))
+  return `# <BASTION> is the first word that this prints, and the port its last one, where that is not 22:
+ssh ${login(host)} 'echo "$SSH_CONNECTION"'
+# Then on the node, as root, the rule for ssh first:
+${named.map(addCommand).join('\n')}
 ufw default deny incoming
 ufw default deny routed
 systemctl enable ufw.service

@@ -159,10 +159,11 @@ export const portsCommand = (source: string, command: string, words: object): st
 export const reachByHand = (host: Host, hosts: Host[]): string => {
   const targets = hosts.filter((other) => other !== host).flatMap((other) =>
     portsOf(other).filter((port) => host.role === 'server' || !ETCD.includes(port)).map((port) => `${other.address}/${port}`))
-  return `# No line may say "timed out". From outside, the public addresses must answer on none of these ports.
+  return `# It prints what is not reached: nothing should be. From outside, the public addresses must answer on none of these ports.
 ssh ${login(host)} bash -s <<'END'
 for target in ${targets.join(' ')}; do
-  timeout 2 bash -c "</dev/tcp/$target" 2>/dev/null; [ $? -ne 124 ] || echo "$target: timed out"
+  why=$(LC_ALL=C timeout 2 bash -c "</dev/tcp/$target" 2>&1) && continue
+  [[ $why == *refused* ]] || echo "$target: \${why:-timed out}"
 done
 END`
 }

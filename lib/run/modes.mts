@@ -111,7 +111,6 @@ export const apply = async (steps: Step[], taking: Taking): Promise<number> => {
         return fail(step, finding)
       } else differed = finding.words
     }
-    if (findings.length === 0) throw new Error('the node ended the script before its first check')
   }
   return 0
 }
@@ -154,9 +153,11 @@ const look = async (
 const lookOnNode = async (host: Host, ssh: Ssh, batch: Batch): Promise<Finding[]> => {
   const seconds = batchTimeout(batch)
   const result = await ssh.run(host, batchScript(batch), { timeout: seconds })
-  if (result.exitCode === 0) return batchFindings(result)
+  const findings = batchFindings(result)
+  if (result.exitCode === 0 && findings.length > 0) return findings
+  if (result.exitCode === 0) throw new Error('the node ended the script before its first check')
   if (result.exitCode !== timedOut || !hasBegun(result)) throw new Error(lastWords(result))
-  return [...batchFindings(result), { words: `did not end within ${seconds} s`, failed: true }]
+  return [...findings, { words: `did not end within ${seconds} s`, failed: true }]
 }
 
 /** The exit code of timeout(1). */

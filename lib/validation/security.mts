@@ -104,6 +104,7 @@ type Servers = Pick<Run, 'servers' | 'ssh' | 'kubectl' | 'signal'>
 export const encryptsSecrets = (run: Servers): ClusterStep => ({
   name: 'has no secret in the clear in etcd (CIS 1.2.27)',
   trial: true,
+  timeout: 120,
   check: () => readsNoSecret(run),
   look: `kubectl -n ${netcheck.namespace} create secret generic encryption-trial --from-literal=marker=in-the-clear-4711
 for server in ${run.servers.map(login).join(' ')}; do

@@ -27,7 +27,7 @@ const node = { listeners: [{ name: 'nginx', pid: 812, inPod: true, stopped: fals
 const podWith = (status: Pod['status'], metadata: Partial<Pod['metadata']> = {}): Pod => ({
   metadata: { name: 'nginx-ingress-x7', namespace: 'nginx-ingress', uid: '', creationTimestamp: '', ...metadata }, spec: {}, status
 })
-const pod = podWith({ phase: 'Running', containerStatuses: [{ ready: true, state: { running: {} } }] })
+const pod = podWith({ phase: 'Running', containerStatuses: [{ name: 'nginx-ingress', ready: true, state: { running: {} } }] })
 const leavingPod = podWith(pod.status, { deletionTimestamp: '2026-11-23T10:00:00Z' })
 const evidence = (over: Partial<Evidence>): Evidence =>
   ({ answer: bad, otherWay: bad, proxyProtocol: false, path: '/healthz', node, pod, ...over })
@@ -89,11 +89,12 @@ test('another process has port 80', () => {
 test('nothing listens on port 80, and why', () => {
   const nothing = (of: Evidence['pod']) => words({ answer: refused, node: { ...node, listeners: [] }, pod: of })
   assert.is(nothing(undefined), 'connection refused: nothing listens on port 80: the node has no ingress pod | run 09_k3s_05')
-  assert.is(nothing(podWith({ phase: 'Pending', containerStatuses: [{ ready: false, state: { waiting: { reason: 'ImagePullBackOff' } } }] })), 'connection refused: nothing listens on port 80: its pod '
+  assert.is(nothing(podWith({ phase: 'Pending', containerStatuses: [{ name: 'nginx-ingress', ready: false, state: { waiting: { reason: 'ImagePullBackOff' } } }] })), 'connection refused: nothing listens on port 80: its pod '
     + 'nginx-ingress-x7 does not run: ImagePullBackOff | kubectl -n nginx-ingress logs --previous nginx-ingress-x7')
   const crashed = podWith({
     phase: 'Running',
     containerStatuses: [{
+      name: 'nginx-ingress',
       ready: false,
       state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 5m0s' } },
       lastState: { terminated: { exitCode: 1, reason: 'Error', message: 'line\nbind() to 0.0.0.0:80 failed\n' } }

@@ -3,6 +3,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import { changeCommands, firewallStep, stateScript } from '../../../lib/node/firewall.mts'
+import { addCommand, declared } from '../../../lib/node/firewall-rules.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
 import { commands, onNode, unreadable } from '../../support/node-shell.mts'
@@ -46,6 +47,22 @@ test('by hand the firewall is looked at as root', () => {
   const look = (host: typeof first) => firewallStep(host, { hosts, settings, ssh: answeringSsh(() => '') }).look
   assert.is(look(first), "ssh root@10.0.0.100 'ufw status verbose; ufw show added'")
   assert.is(look(worker), "ssh admin@10.0.0.110 'sudo ufw status verbose; sudo ufw show added'")
+})
+
+test('by hand the same rules are added, with names for the NIC and the bastion, and then ufw is enabled', () => {
+  const text = firewallStep(worker, { hosts, settings, ssh: answeringSsh(() => '') }).byHand!
+  const around = { hosts, settings, nic: 'eth7', ssh: { from: '10.0.0.2', port: '22' } }
+  const rules = declared(worker, around).map(addCommand)
+  const lines = text.replaceAll('<NIC>', 'eth7').replaceAll('<BASTION>', '10.0.0.2').split('\n')
+  assert.equal(lines.filter((line) => line.startsWith('ufw') && line.includes('keybuzz-k3s')), rules)
+  assert.equal(lines.filter((line) => !rules.includes(line)), [
+    '# 10.0.0.2 is the first word that this prints, and the port its last one, where that is not 22:',
+    `ssh admin@10.0.0.110 'echo "$SSH_CONNECTION"'`,
+    '# Then on the node, as root, the rule for ssh first:',
+    'ufw default deny incoming', 'ufw default deny routed', 'systemctl enable ufw.service', 'ufw --force enable',
+    '# Log in once more from the bastion before you close this shell.'
+  ])
+  assert.match(rules[0]!, /port 22 .* ssh from the bastion'$/)
 })
 
 test('a firewall as it should be holds, and a change of it does nothing', async () => {

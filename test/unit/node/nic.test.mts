@@ -33,8 +33,8 @@ test('of two NICs with the address the first is taken', () => {
   assert.is(nicOf('10.0.0.100', "echo '4: cni0    inet 10.0.0.100/24 scope global cni0'").stdout, 'enp7s0')
 })
 
-test('a node with many more addresses still answers', () => {
-  assert.equal(nicOf('10.0.0.100', "sleep 0.2; echo '4: eth1    inet 10.0.0.101/32'"), { stdout: 'enp7s0', stderr: '', code: 0 })
+test('a node that has much more to say still answers', () => {
+  assert.equal(nicOf('10.0.0.100', 'seq 100000'), { stdout: 'enp7s0', stderr: '', code: 0 })
 })
 
 test.run()

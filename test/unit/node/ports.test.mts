@@ -6,8 +6,12 @@ import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
-import { faultsOf, portsCommand, portsOf, targetsOf, type Probed, type Ready } from '../../../lib/node/ports.mts'
+import {
+  faultsOf, portMatrix, portsCommand, portsOf, reachByHand, targetsOf, type Probed, type Ready, type Target
+} from '../../../lib/node/ports.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
+import { answeringSsh } from '../../support/answering-ssh.mts'
+import { commands } from '../../support/node-shell.mts'
 
 const { network } = defaultSettings()
 const host = (name: string, last: number, role: Host['role']): Host => ({
@@ -231,6 +235,56 @@ test('a listener whose peer has failed is told to end by the node that probes be
   await listen(line, { tcp: [port], peers: ['peer', 'never heard of'] })
   await probe(line, [{ port, protocol: 'tcp' }])
   await untilClosed(port)
+})
+
+test('all hosts listen, then all probe, and faults are told of the host that must mend them', async () => {
+  const asked: [host: string, command: string][] = []
+  const ssh = answeringSsh((script, { name }) => {
+    const [, command = '', words = ''] = /^python3 - (\w+) '(.*)' <<'PORTS'\n/.exec(script)!
+    asked.push([name, command])
+    if (command === 'listen') {
+      if (name === worker.name) throw new Error('unreachable')
+      const ready: Ready = { ...fresh(first), failed: name === second.name ? { '2379/tcp': 'Permission denied' } : {} }
+      return JSON.stringify(ready)
+    }
+    const { targets } = JSON.parse(words) as { targets: Target[] }
+    const opened = (target: Target): boolean => target.expected === 'open' || target.port === 10250 && target.host === first.name
+    return targets.map((target) => JSON.stringify({ ...target, result: opened(target) ? 'open' : 'no answer' })).join('\n')
+  })
+  const faults = await portMatrix([first, second, worker], { settings: defaultSettings(), ssh })
+  assert.equal(faults, new Map([
+    [first.name, ['10250/tcp on the public address 198.51.100.100 answers, expected closed']],
+    [second.name, ['cannot listen on 2379/tcp: Permission denied']],
+    [worker.name, ['cannot listen: unreachable']]
+  ]))
+  assert.equal(asked, [
+    [first.name, 'listen'], [second.name, 'listen'], [worker.name, 'listen'], [first.name, 'probe'], [second.name, 'probe']
+  ])
+})
+
+test('an interruption of the matrix is no fault of a host', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  const ssh = answeringSsh(() => { throw interrupted })
+  await portMatrix([first, second], { settings: defaultSettings(), ssh })
+    .then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
+})
+
+test('by hand a host tries what it needs of each other', () => {
+  const targets = (from: Host): string => /^for target in (.*); do$/m.exec(reachByHand(from, [first, second, worker]))![1]!
+  assert.is(targets(first), '10.0.0.101/6443 10.0.0.101/2379 10.0.0.101/2380 10.0.0.101/10250 10.0.0.110/10250')
+  assert.is(targets(worker), '10.0.0.100/6443 10.0.0.100/10250 10.0.0.101/6443 10.0.0.101/10250')
+})
+
+test('by hand a port that answers or refuses is passed over, and any other is told with its reason', async () => {
+  const server = createServer((socket) => void socket.end()).unref()
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const ssh = commands({ ssh: 'echo "$1" >&2; shift; exec "$@"' })
+  const targets = `127.0.0.1/${port} 127.0.0.1/${await freePort()} 255.255.255.255/80`
+  const text = reachByHand(worker, [worker, first]).replace(/^for target in .*$/m, `for target in ${targets}; do`)
+  const { stdout, stderr } = await bash('bash', ['-c', text], { env: { ...process.env, PATH: `${ssh}:${process.env['PATH']}` } })
+  assert.is(stderr, 'root@10.0.0.110\n')
+  assert.match(stdout, /^255\.255\.255\.255\/80: .*Network is unreachable\n.*Network is unreachable\n$/)
 })
 
 test.run()

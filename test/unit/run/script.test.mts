@@ -38,13 +38,14 @@ import { flag, value } from '${lib}/run/flags.mts'
 
 export const makes = script({
   id: '09_k3s_97', title: 'Make a file', file: import.meta.filename,
-  flags: { ill: flag('be ill'), slow: flag('take long'), broken: flag('have a bug'), named: value('NAME', 'call the file so') },
-  story: async (run, { ill, slow, broken, named = 'file' }) => {
+  flags: { ill: flag('be ill'), unfit: flag('be unfit for any change'), slow: flag('take long'), broken: flag('have a bug'), named: value('NAME', 'call the file so') },
+  story: async (run, { ill, unfit, slow, broken, named = 'file' }) => {
     await run.on(run.hosts, ({ name }) => [{
       name: 'has the file', check: \`[[ -e ${made}/\${named}-\${name} ]] || echo is missing\`, change: \`touch ${made}/\${named}-\${name}\`
     }])
     if (slow && run.mode === 'apply') await run.on(run.servers, () => [{ name: 'takes long', check: 'touch ${made}/slow; sleep 60' }])
-    if (ill) await run.once([{ name: 'is well', look: 'ls', check: async () => 'is ill of ' + new Secret('plague-1347').reveal(), always: true, hint: 'see a doctor' }])
+    if (ill) await run.once([{ name: 'is well', look: 'ls', check: async () => 'is ill of ' + new Secret('plague-1347').reveal(), hint: 'see a doctor' }])
+    if (unfit) await run.once([{ name: 'is fit', look: 'ls', check: async () => 'is not', always: true }])
     if (broken && run.mode !== 'runbook') Object(undefined).nothing.at(0)
   }
 })
@@ -181,9 +182,6 @@ test('only the hosts that were chosen are worked on, and a flag of the script re
 })
 
 test('something that fails exits with 1, in a plan and in an apply, and its words show no secret', async () => {
-  const planned = await run('--plan', '--ill')
-  assert.is(planned.exitCode, 1)
-  assert.match(planned.stdout, /cluster +✗ is well: is ill of \[secret\] \| Hint: see a doctor\n/)
   const applied = await run('--yes', '--ill', '--json')
   assert.is(applied.exitCode, 1)
   assert.match(applied.stderr, /^2 changes, 1 host failed in /m)
@@ -196,6 +194,18 @@ test('something that fails exits with 1, in a plan and in an apply, and its word
   const again = await run('--yes', '--ill')
   assert.is(again.exitCode, 1)
   assert.match(again.stdout, /apply · 2 hosts/)
+  const planned = await run('--plan', '--ill')
+  assert.is(planned.exitCode, 1)
+  assert.match(planned.stdout, /cluster +✗ is well: is ill of \[secret\] \| Hint: see a doctor\n/)
+})
+
+test('while something fails that must always hold, nothing at all is changed', async () => {
+  for (const mode of ['--plan', '--yes']) {
+    const { exitCode, stdout } = await run(mode, '--unfit')
+    assert.is(exitCode, 1)
+    assert.match(stdout, /^Nothing may be changed while these fail: cluster "is fit"\.$/m)
+    assert.equal(files(), [])
+  }
 })
 
 test('--json is the result alone on stdout, and the text goes to stderr', async () => {
