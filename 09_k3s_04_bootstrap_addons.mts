@@ -32,7 +32,7 @@ export const bootstrapAddons = script({
   file: import.meta.filename,
   story: async (run) => {
     const { settings: { addons, network }, settings, hosts, servers, agents, kubectl, ssh } = run
-    const archives = await imageArchives((await run.release()).folder)
+    const archives = await imageArchives((await run.release()).folder, run.note)
     // Neither tolerates the taint of the heavy pool, and each node takes one of each.
     const able = hosts.filter(({ pool }) => pool !== 'heavy').length
     const dnsReplicas = addons.dns_replicas === 'every-node' ? able : addons.dns_replicas

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Artifact, sha256Of } from '../reach/release.mts'
 import { local } from '../base/environment.mts'
-import { isMissing, UsageError } from '../base/errors.mts'
+import { type Fault, isMissing, quoted, UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
 import type { NodeStep } from '../run/step.mts'
@@ -11,19 +11,29 @@ import { copyByHand, sudo } from './k3s.mts'
 /** An archive of images on the bastion, as `docker save` writes it, and the images in it by their full names. */
 export type Archive = Artifact & { name: string; images: string[] }
 
-/** The archives in a folder's subfolder `images`. None if it is missing. */
-export const imageArchives = async (folder: string): Promise<Archive[]> => {
+/**
+ * The archives in a folder's subfolder `images`, none if it is missing. `say` is told of each file there that is no `.tar`.
+ * Throws a UsageError for archives that no node could use: without names, with names that are none, of another architecture.
+ */
+export const imageArchives = async (folder: string, say: (line: string) => void): Promise<Archive[]> => {
   const images = join(folder, 'images')
-  const names = (await readdir(images).catch(noneIfMissing)).filter((name) => name.endsWith('.tar')).toSorted()
+  const all = (await readdir(images).catch(noneIfMissing)).toSorted()
+  const names = all.filter((name) => name.endsWith('.tar'))
+  for (const name of all.filter((one) => !one.endsWith('.tar'))) {
+    say(`${images}: ${quoted(name)} is skipped, only names that end in .tar are taken. Hint: unpack it (gunzip, zstd -d), or rename it`)
+  }
   const odd = names.filter((name) => !/^[\w.+@-]+$/.test(name))
   if (odd.length > 0) {
     throw new UsageError(odd.map((name) => ({
       file: images, what: 'file name', value: name, expected: 'letters, digits and . _ + @ - only', remedy: 'Rename the file.'
     })))
   }
-  return Promise.all(names.map(async (name) => {
+  const contents = await Promise.all(names.map((name) => readArchive(join(images, name))))
+  const faults = contents.flatMap((content) => content.faults)
+  if (faults.length > 0) throw new UsageError(faults)
+  return Promise.all(names.map(async (name, index) => {
     const file = join(images, name)
-    return { name, file, sha256: await sha256Of(file), images: await imagesOf(file) }
+    return { name, file, sha256: await sha256Of(file), images: contents[index]!.images }
   }))
 }
 
@@ -32,14 +42,59 @@ const noneIfMissing = (error: unknown): string[] => {
   throw error
 }
 
-const imagesOf = async (file: string): Promise<string[]> => {
-  const { exitCode, stdout } = await local({ seconds: 300, nothrow: true })`tar -xOf ${file} manifest.json`
-  const images = exitCode === 0 ? (JSON.parse(stdout) as { RepoTags: string[] | null }[]).flatMap(({ RepoTags }) => RepoTags ?? []) : []
-  if (images.length > 0) return images.map(fullName)
-  throw new UsageError([{
-    file, what: 'archive', expected: 'images with their names, as `docker save IMAGE:TAG` writes them',
-    remedy: 'Save it again, by name and not by id, or take the file out of the folder.'
-  }])
+// What distribution/reference takes (regexp.go), with a tag, and without IPv6 addresses, whose brackets mean more to a shell.
+const component = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*'
+const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?'
+const reference = new RegExp(`^(?:${label}(?:\\.${label})*(?::\\d+)?/)?${component}(?:/${component})*:\\w[\\w.-]{0,127}$`)
+
+/** The names of the images in an archive, or what is wrong with it. */
+const readArchive = async (file: string): Promise<{ images: string[]; faults: Fault[] }> => {
+  const saved = (await savedImages(file)).filter(({ tags }) => tags.length > 0)
+  if (saved.length === 0) {
+    return { images: [], faults: [{
+      file, what: 'archive', expected: 'images with their names, as `docker save IMAGE:TAG` writes them',
+      remedy: 'Save it again, by name and not by id, or take the file out of the folder.'
+    }] }
+  }
+  const faults = await Promise.all(saved.map(async ({ tags, config }): Promise<Fault[]> => {
+    const odd = tags.filter((tag) => !reference.test(tag))
+    const platform = await platformOf(file, config)
+    return [
+      ...odd.map((value) => ({
+        file, what: 'image name', value, expected: 'NAME:TAG, as image references are', remedy: 'Take the file out of the folder, and ask who made it.'
+      })),
+      ...(platform === 'linux/amd64' ? [] : [{
+        file, what: `platform of ${quoted(tags[0]!)}`, value: platform, expected: 'linux/amd64, as the nodes are',
+        remedy: 'Pull it with --platform linux/amd64, and save it again.'
+      }])
+    ]
+  }))
+  return { images: saved.flatMap(({ tags }) => tags).map(fullName), faults: faults.flat() }
+}
+
+type Saved = { tags: string[]; config: string }
+
+const savedImages = async (file: string): Promise<Saved[]> => {
+  const manifest = await jsonIn(file, 'manifest.json')
+  return (Array.isArray(manifest) ? manifest : []).map((entry: { RepoTags?: unknown; Config?: unknown } | null) => ({
+    tags: Array.isArray(entry?.RepoTags) ? entry.RepoTags.map(String) : [],
+    config: String(entry?.Config ?? '')
+  }))
+}
+
+const platformOf = async (file: string, config: string): Promise<string> => {
+  const { os, architecture } = ((await jsonIn(file, config)) ?? {}) as { os?: unknown; architecture?: unknown }
+  return os && architecture ? `${String(os)}/${String(architecture)}` : 'unknown'
+}
+
+// The name comes out of the archive: it must not be taken for an option of tar.
+const jsonIn = async (file: string, name: string): Promise<unknown> => {
+  const { exitCode, stdout } = await local({ seconds: 300, nothrow: true })`tar --extract --to-stdout --file ${file} -- ${name}`
+  try {
+    return exitCode === 0 ? JSON.parse(stdout) : undefined
+  } catch {
+    return undefined
+  }
 }
 
 // The names that containerd uses: Docker leaves out its own registry.

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -13,21 +13,31 @@ import { commands, onNode } from '../../support/node-shell.mts'
 
 const host = hostOf('a', { address: '10.0.0.100', user: 'admin' })
 
-/** A release's folder with archives: the tags of each, or undefined for a tar that is none. */
-const withArchives = (archives: Record<string, (string | null)[] | undefined>): string => {
+/** A release's folder with tar files in `images`: the files of each with their texts. */
+const withTars = (tars: Record<string, Record<string, string>>): string => {
   const folder = mkdtempSync(join(tmpdir(), 'keybuzz-images-'))
   mkdirSync(join(folder, 'images'))
-  for (const [name, tags] of Object.entries(archives)) {
-    const content = tags === undefined ? ['other.json', '{}'] : ['manifest.json', JSON.stringify(tags.map((tag) => ({ RepoTags: tag && [tag] })))]
-    writeFileSync(join(folder, content[0]!), content[1]!)
-    execFileSync('tar', ['-cf', join(folder, 'images', name), '-C', folder, content[0]!])
+  for (const [name, files] of Object.entries(tars)) {
+    for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, file), text)
+    execFileSync('tar', ['-cf', join(folder, 'images', name), '-C', folder, '--', ...Object.keys(files)])
   }
   return folder
 }
 
+const configOf = (architecture: string): string => JSON.stringify({ os: 'linux', architecture })
+
+/** The same with archives of images: the tags of each, or undefined for a tar that is none. */
+const withArchives = (archives: Record<string, (string | null)[] | undefined>, architecture = 'amd64'): string =>
+  withTars(Object.fromEntries(Object.entries(archives).map(([name, tags]) => [name, tags === undefined ? { 'other.json': '{}' } : {
+    'config.json': configOf(architecture),
+    'manifest.json': JSON.stringify(tags.map((tag) => ({ Config: 'config.json', RepoTags: tag && [tag] })))
+  }])))
+
+const silent = (): void => {}
+
 const refused = async (folder: string): Promise<string> => {
   try {
-    await imageArchives(folder)
+    await imageArchives(folder, silent)
   } catch (error) {
     assert.instance(error, UsageError)
     return (error as Error).message.replaceAll(folder, '')
@@ -40,10 +50,13 @@ test('archives are read with their sums, and images by the names that containerd
     'b.tar': ['nginx:1.29', 'rancher/shell:v1', 'localhost/own:1', 'registry.example:5000/team/app:2', 'quay.io/x/y:3'],
     'a+1.tar': ['busybox:1.37']
   })
-  writeFileSync(join(folder, 'images', 'notes.txt'), 'not an archive')
-  const [first, second, ...more] = await imageArchives(folder)
+  for (const name of ['notes.txt', 'c.tar.gz', 'd.TAR', 'e.tgz']) writeFileSync(join(folder, 'images', name), 'not an archive')
+  const said: string[] = []
+  const [first, second, ...more] = await imageArchives(folder, (line) => said.push(line.replaceAll(folder, '')))
   assert.equal(more, [])
   assert.equal([first?.name, first?.images], ['a+1.tar', ['docker.io/library/busybox:1.37']])
+  assert.equal(said, ['c.tar.gz', 'd.TAR', 'e.tgz', 'notes.txt'].map((name) =>
+    `/images: "${name}" is skipped, only names that end in .tar are taken. Hint: unpack it (gunzip, zstd -d), or rename it`))
   const file = join(folder, 'images', 'a+1.tar')
   assert.equal([first?.file, first?.sha256], [file, createHash('sha256').update(readFileSync(file)).digest('hex')])
   assert.equal(second?.images, [
@@ -52,14 +65,14 @@ test('archives are read with their sums, and images by the names that containerd
 })
 
 test('a release without such a folder, or with an empty one, has none', async () => {
-  assert.equal(await imageArchives(mkdtempSync(join(tmpdir(), 'keybuzz-images-'))), [])
-  assert.equal(await imageArchives(withArchives({})), [])
+  assert.equal(await imageArchives(mkdtempSync(join(tmpdir(), 'keybuzz-images-')), silent), [])
+  assert.equal(await imageArchives(withArchives({}), silent), [])
 })
 
 test('a folder that cannot be read is not taken for an empty one', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'keybuzz-images-'))
   writeFileSync(join(folder, 'images'), '')
-  await imageArchives(folder).then(() => assert.unreachable(), (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOTDIR'))
+  await imageArchives(folder, silent).then(() => assert.unreachable(), (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOTDIR'))
 })
 
 test('a name that a shell could misread is refused', async () => {
@@ -74,6 +87,42 @@ test('an archive without names, and one that is none, are refused', async () => 
   const folder = withArchives({})
   writeFileSync(join(folder, 'images', 'text.tar'), 'no tar at all')
   assert.match(await refused(folder), /^\/images\/text\.tar archive: expected images/)
+})
+
+test('a name that is no image reference is refused: it would reach a shell on every node', async () => {
+  const odd = ['x$(id -un>file):1', 'x:1;reboot', 'x y:1', "x':1", 'x:1\ny:1', '-x:1', 'x', 'x/Y:1', '<none>:<none>', 'x:-1', 'a//b:1', '../x:1', `x:${'1'.repeat(129)}`]
+  const message = await refused(withArchives({ 'evil.tar': odd, 'other.tar': ['fine:1', '`reboot`:1'] }))
+  const lines = message.split('\n')
+  assert.is(lines.length, odd.length + 1, message)
+  assert.is(lines[0], '/images/evil.tar image name "x$(id -un>file):1": expected NAME:TAG, as image references are. Take the file out of the folder, and ask who made it.')
+  assert.match(lines.at(-1)!, /^\/images\/other\.tar image name "`reboot`:1": /)
+  assert.is((await imageArchives(withArchives({ 'a.tar': [
+    'registry.k8s.io/a/b__c/d-e.f:v1.2_3-x', 'Registry.Example.com:5000/x:1', `x:${'1'.repeat(128)}`
+  ] }), silent))[0]!.images.length, 3)
+})
+
+test('an archive for another architecture, or that says none, is refused, with the others', async () => {
+  const folder = withArchives({ 'arm.tar': ['a:1'] }, 'arm64')
+  assert.is(await refused(folder), '/images/arm.tar platform of "a:1" "linux/arm64": expected linux/amd64, as the nodes are. ' +
+    'Pull it with --platform linux/amd64, and save it again.')
+  const manifest = (config: unknown): string => JSON.stringify([{ Config: config, RepoTags: ['a:1'] }])
+  const message = await refused(withTars({
+    'lacks.tar': { 'manifest.json': manifest('config.json') },
+    'none.tar': { 'manifest.json': JSON.stringify([{ RepoTags: ['a:1'] }]) },
+    'spoilt.tar': { 'manifest.json': manifest('config.json'), 'config.json': '{ "os": ' }
+  }))
+  assert.equal(message.split('\n').map((line) => /"unknown"/.test(line)), [true, true, true], message)
+})
+
+test('what stands in an archive is no option of tar, and a manifest that is none is refused', async () => {
+  const trace = join(mkdtempSync(join(tmpdir(), 'keybuzz-images-')), 'trace')
+  const config = `--to-command=touch ${trace}`
+  const folder = withTars({ 'evil.tar': { 'manifest.json': JSON.stringify([{ Config: config, RepoTags: ['a:1'] }]) } })
+  assert.match(await refused(folder), /"unknown"/)
+  assert.not(existsSync(trace))
+  for (const text of ['{', 'null', '{}', '[null]', '[{"RepoTags":"a:1"}]']) {
+    assert.match(await refused(withTars({ 'a.tar': { 'manifest.json': text } })), /^\/images\/a\.tar archive: expected images/, text)
+  }
 })
 
 const sha256 = createHash('sha256').update('hello').digest('hex')

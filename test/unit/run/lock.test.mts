@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
+import { commands } from '../../support/node-shell.mts'
 
 const folder = useFakeSsh()
 const { Locked, takeLock } = await import('../../../lib/run/lock.mts')
@@ -21,9 +22,11 @@ const take = (script = '09_k3s_02', { hosts = [worker, server], force = false, s
 const refusal = (taking: Promise<unknown>): Promise<string> =>
   taking.then(() => 'it was taken', (error: Error) => (error instanceof Locked ? error.message : `not Locked: ${error}`))
 const holder = (): string[] => readFileSync(join(lock, 'holder'), 'utf8').split('\n')
-const heldBy = (who: string, process: string, id = 'an-id'): void => {
+const here = ['/etc/machine-id', '/proc/sys/kernel/random/boot_id'].map((file) => (existsSync(file) && readFileSync(file, 'utf8').trim()) || 'none')
+  .concat(readlinkSync('/proc/self/ns/pid').replace(/\D/g, ''))
+const heldBy = (who: string, process: string, { id = 'an-id', place = here.join(' ') } = {}): void => {
   mkdirSync(lock)
-  writeFileSync(join(lock, 'holder'), `${who}\n${process}\n2026-01-02T03:04:05Z\n09_k3s_03\n${id}\n`)
+  writeFileSync(join(lock, 'holder'), `${who}\n${process}\n2026-01-02T03:04:05Z\n09_k3s_03\n${id}\n${place}\n`)
 }
 // A number that no process can have, and one of a living process that began at another time.
 const ended = ['4194305 1', `${process.pid} 1`]
@@ -33,8 +36,8 @@ test.before.each(() => rmSync(lock, { recursive: true, force: true }))
 
 test('the lock says who holds it, since when and for what, and is gone once it is given back', async () => {
   const release = await take()
-  const [who, pid, since, script] = holder()
-  assert.equal([who, pid!.split(' ')[0], script], [me, String(process.pid), '09_k3s_02'])
+  const [who, pid, since, script, , place] = holder()
+  assert.equal([who, pid!.split(' ')[0], script, place], [me, String(process.pid), '09_k3s_02', here.join(' ')])
   assert.match(since!, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
   await release()
   assert.not(existsSync(lock))
@@ -76,6 +79,54 @@ test('a run of another bastion is never taken over: nobody here knows whether it
   heldBy('ops@elsewhere', ended[0]!)
   assert.is(await refusal(take()), `ops@elsewhere is at work on the cluster: 09_k3s_03 since 2026-01-02T03:04:05Z (process 4194305)${hint}`)
   assert.is(holder()[0], 'ops@elsewhere')
+})
+
+test('nor is a run of the same user and host name elsewhere: another machine, boot, or container of CI', async () => {
+  const elsewhere = here.map((_, index) => here.map((part, at) => (at === index ? part.replace(/.$/, (last) => (last === '1' ? '2' : '1')) : part)).join(' '))
+  for (const place of [...elsewhere, 'none']) {
+    heldBy(me, ended[0]!, { place })
+    assert.is(await refusal(take()), `${me} is at work on the cluster: 09_k3s_03 since 2026-01-02T03:04:05Z ` +
+      `(process 4194305 on another machine or in another container of that name)${hint}`)
+    assert.is(holder()[3], '09_k3s_03')
+    rmSync(lock, { recursive: true })
+  }
+  heldBy(me, ended[0]!, { place: '' }) // as earlier releases wrote it
+  assert.is(await refusal(take()), `${me} is at work on the cluster: 09_k3s_03 since 2026-01-02T03:04:05Z (process 4194305)${hint}`)
+})
+
+test('what a lock says is text: it reaches no shell, and prints as one short line', async () => {
+  const trace = join(folder, 'trace')
+  for (const id of [`'; touch ${trace}; '`, `$(touch ${trace})`]) {
+    heldBy(me, ended[0]!, { id })
+    assert.match(await refusal(take()), /is at work/)
+    assert.not(existsSync(trace))
+    rmSync(lock, { recursive: true })
+  }
+  heldBy(me, 'nonsense')
+  assert.match(await refusal(take()), /is at work/)
+  rmSync(lock, { recursive: true })
+  heldBy(`\u001b]0;boo\u0007\u202e${'x'.repeat(5000)}`, ended[0]!)
+  const [line, ...more] = (await refusal(take())).split('\n')
+  assert.equal(more, [hint.trim()])
+  assert.match(line!, /^\?\]?\S*x+ is at work on the cluster: 09_k3s_03 since [^\x00-\x1f\u202e]{1,100}$/)
+  assert.ok(line!.length < 250, line)
+})
+
+test('where the holder cannot be written, no lock stays, and the server is named', async () => {
+  const path = process.env['PATH']
+  const why = 'No space left on device'
+  const stubs: [string, string][] = [
+    [`/bin/mkdir "$1" && ln -s /dev/full "$1/holder"`, why],
+    [`echo "mkdir: cannot create directory '$1': ${why}" >&2; exit 1`, why],
+    [`/bin/mkdir "$1" && /bin/mkdir "$1/holder"`, 'Is a directory']
+  ]
+  for (const [mkdir, words] of stubs) {
+    process.env['PATH'] = [commands({ mkdir }), path].join(delimiter)
+    const said = await refusal(take()).finally(() => (process.env['PATH'] = path))
+    assert.match(said, new RegExp(`^the lock cannot be taken on s-1, and nothing was changed: .*${words}\nHint: ssh root@192.0.2.1 df -h /run$`))
+    assert.not(existsSync(lock))
+  }
+  await (await take())()
 })
 
 test('a lock that says nothing, as one that is just being taken, is a lock', async () => {
