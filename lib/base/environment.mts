@@ -63,7 +63,7 @@ export const local = ({ input = '', seconds = 60, signal, nothrow = false }: Loc
     ...(input === '' ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input, stdio: 'pipe' }),
     signal: signal ? AbortSignal.any([signal, late]) : late,
     nothrow, quiet: true, verbose: false, detached: true, preferLocal: false,
-    cwd: process.cwd(), shell: 'bash', prefix: 'set -euo pipefail;', postfix: '', killSignal: 'SIGTERM'
+    cwd: process.cwd(), shell: 'bash', prefix: 'set -euo pipefail;', postfix: '', killSignal: 'SIGTERM', timeout: 0
   })
 }
 

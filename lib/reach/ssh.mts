@@ -5,6 +5,7 @@ import { execa, ExecaError } from 'execa'
 import { sshEnvironment } from '../base/environment.mts'
 import { quoted } from '../base/errors.mts'
 import { home } from '../base/home.mts'
+import { duration } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 
 /** What a script on a node printed, and its exit code. */
@@ -116,6 +117,9 @@ export const login = ({ user, address }: Host): string => `${user}@${address}`
 
 // A group of its own: under nohup a terminal that closes must not end it.
 const apart = () => ({ extendEnv: false, env: sshEnvironment(), detached: true })
+
+// Seconds until a file is given up: 300 MB take a minute over 40 Mbit/s.
+const pushing = 1800
 
 const asRoot = (host: Host, command: string): string => (host.user === 'root' ? command : `sudo -n ${command}`)
 
@@ -235,11 +239,13 @@ mv ${path}.part ${path}`
       await execa('ssh', [...await sshArguments(host, false), asRoot(host, `bash -c ${quote(receive)}`)], {
         ...apart(),
         inputFile: file,
+        timeout: pushing * 1000,
         ...(whole ? { cancelSignal: whole } : {})
       })
     } catch (error) {
       whole?.throwIfAborted()
       if (!(error instanceof ExecaError)) throw error
+      if (error.timedOut) throw new Error(`${file} was not on ${host.name} after ${duration(pushing)}`)
       if (error.exitCode === undefined || error.exitCode === 255) throw unreachable(host, String(error.stderr))
       const stderr = String(error.stderr)
       throw new Error(`${file} did not arrive whole as ${path}\n${(afterMark(stderr) ?? stderr).trim()}`)

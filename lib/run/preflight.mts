@@ -27,7 +27,8 @@ export const outputFaults = (outputs: Output[]): Fault[] => outputs.flatMap(({ f
   return why === '' ? [] : [misuse(flag, `a file that can be written (${why})`, 'Name another one.', file)]
 })
 
-const userFaults = (): Fault[] => {
+/** The fault of a user without an entry in /etc/passwd. */
+export const userFaults = (): Fault[] => {
   try {
     userInfo()
     return []

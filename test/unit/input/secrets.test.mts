@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect, promisify } from 'node:util'
@@ -17,6 +17,15 @@ test('a secret prints as [secret] whichever way it is printed', () => {
   assert.is(JSON.stringify({ secret }), '{"secret":"[secret]"}')
   assert.is(inspect({ secret }), '{ secret: [secret] }')
   assert.is(secret.reveal(), 'sesame-1234')
+})
+
+test('an empty secret is refused: it would strike out everything', async () => {
+  assert.throws(() => new Secret(''), /a secret is empty/)
+  assert.is(redact('all of it'), 'all of it')
+  mkdirSync(join(home, '.keybuzz/secrets'), { recursive: true, mode: 0o700 })
+  writeFileSync(join(home, '.keybuzz/secrets/emptied'), '\n')
+  await keptSecret('emptied').then(() => assert.unreachable(), ({ message }: Error) =>
+    assert.match(message, /secrets\/emptied is empty: expected a secret\. Bring it back from a backup\./))
 })
 
 test('a secret is struck out of every text, in base64 too', () => {
