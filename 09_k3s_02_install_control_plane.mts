@@ -4,7 +4,7 @@
 // Makes the servers of servers.tsv one K3s control plane with embedded etcd behind the API load balancer. The first
 // server starts a cluster only where no server holds one; every other joins it, one at a time, and must be an etcd
 // voter and ready before the next. A server whose data is gone is rebuilt from the others. A changed configuration is
-// rolled out one server at a time, after a snapshot, while all other voters are healthy.
+// rolled out one server at a time, after a snapshot, while all other voters are healthy. The leader of etcd comes last.
 //
 // Needs:   09_k3s_01. The load balancer passes 6443/tcp on to the servers.
 // Changes: /usr/local/bin/k3s, /etc/rancher/k3s, /var/lib/rancher/k3s, the unit k3s on the servers;
@@ -14,10 +14,14 @@
 
 import type { Host } from './lib/input/inventory.mts'
 import { apiUrl } from './lib/input/settings.mts'
-import { answersThroughBalancer, hasContext, isCertified } from './lib/cluster/kubeconfig.mts'
-import { getNodes, is } from './lib/cluster/nodes.mts'
+import { answersThroughBalancer, hasContext, hasReadableKubeconfig, isCertified } from './lib/cluster/kubeconfig.mts'
+import { getNodes, is, knowsEveryNode } from './lib/cluster/nodes.mts'
 import { readManifest } from './lib/cluster/objects.mts'
-import { hasNoStaleMember, healthByHand, isVoter, mustBeHealthy, restartGate } from './lib/node/etcd.mts'
+import { canBeTakenOver, keepsItsNetworks } from './lib/node/adopt.mts'
+import {
+  hasNoStaleMember, healthByHand, isOneCluster, isVoter, leaderLast, mayBeChanged, mustBeHealthy, otherMembers, readMembers,
+  restartGate
+} from './lib/node/etcd.mts'
 import {
   auditLogs, givesPodsNameservers, hasConfig, hasRelease, hasToken, hasUnit, isStarted, runsWhatIsConfigured, serverConfig
 } from './lib/node/k3s.mts'
@@ -39,17 +43,17 @@ export const installControlPlane = script({
     const release = await run.release()
     const audit = await readManifest('02_control_plane/audit-policy.yaml')
     const nics = await readNics(run, servers)
-    const clusters = await run.ask(servers, clusterOfServer)
-    const holders = servers.filter(({ name }) => clusters.get(name))
-    await run.once([isOneCluster(servers, clusters)])
-    if (!run.stands('cluster')) return
+    const members = await readMembers(run, servers)
+    await run.once([hasReadableKubeconfig, knowsEveryNode(run), isOneCluster(servers, members)])
+    if (!run.stands('cluster')) return run.skipRest()
+    const holders = servers.filter(({ name }) => members.get(name)?.ca)
+    const running = holders.filter(({ name }) => members.get(name)?.runs)
 
-    await run.on(servers, (host) => hasRelease(host, run, release))
+    await run.on(servers, (host) => [
+      canBeTakenOver(host, run), ...(holders.includes(host) ? [keepsItsNetworks(run)] : []), ...hasRelease(host, run, release)
+    ])
 
     const first = holders[0] ?? servers[0]!
-    // Every other server that is a member, or may be one and does not answer.
-    const others = (host: Host): Host[] =>
-      servers.filter((other) => other !== host && (run.mode === 'runbook' || holders.includes(other) || !clusters.has(other.name)))
     const tokensOf = (from: Host | undefined): Promise<Tokens> => clusterTokens(run, { from, file: flags['token-file'] })
     const configured = (host: Host, tokens: Tokens): NodeStep[] => [
       hasToken('token', tokens.server),
@@ -63,69 +67,37 @@ export const installControlPlane = script({
     const joins = isTold(`server: ${apiUrl(settings)}`, 'is told to join the others')
     const tokens = await tokensOf(holders[0])
 
-    // Members first, all at once: after a power failure no one of them is ready before another one runs.
-    await run.on(holders, (host) => [keepsItsNetworks(run), ...configured(host, tokens), joins, isStarted(host)])
+    // Members that are stopped first, all at once: after a power failure no one of them is ready before another one runs.
+    const starts = holders.filter((host) => !running.includes(host) && run.chosen.includes(host))
+    await run.on(starts, (host) => [...configured(host, tokens), joins, isStarted(host)])
     await run.on(servers.filter((host) => !holders.includes(host)), async (host) => {
       if (host === first) {
-        const starts = isTold('cluster-init: true', 'is told to start the cluster')
+        const founds = isTold('cluster-init: true', 'is told to start the cluster')
         // From then on, should it lose its data, it joins the others again instead of starting a second cluster.
-        return [...configured(host, tokens), starts, isStarted(host), isVoter(host), joins]
+        return [...configured(host, tokens), founds, isStarted(host), isVoter(host), joins]
       }
       // Once the first server runs, its tokens have the hash of the CA that it has made.
       const secured = await tokensOf(first)
       return [
-        ...configured(host, secured), joins, hasNoStaleMember(host, run, first, others(host)), reachesApi(run),
+        ...configured(host, secured), joins, hasNoStaleMember(host, run, first, otherMembers(host, run, members)), reachesApi(run),
         isStarted(host), isVoter(host)
       ]
     }, { atOnce: 1 })
-    await run.on(holders, (host) => [runsWhatIsConfigured(host, ssh, restartGate(ssh, host, servers)), isVoter(host)], { atOnce: 1 })
+    // Those that run are changed when it is their turn.
+    await run.on(leaderLast(holders, members), (host) => {
+      const restarts = runsWhatIsConfigured(host, ssh, release.k3s, restartGate(ssh, host, servers))
+      if (!running.includes(host)) return [restarts, isVoter(host)]
+      const changes = [...configured(host, tokens), joins, isStarted(host), restarts]
+      // A plan sees stopped what an apply will have started by then.
+      const others = otherMembers(host, run, members).filter((other) => run.mode !== 'plan' || !starts.includes(other))
+      return [mayBeChanged(host, run, others, changes), ...changes, isVoter(host)]
+    }, { atOnce: 1 })
 
-    if (!run.stands(first)) return
+    if (!run.stands(first)) return run.skipRest()
     await run.on(servers, (host) => [isCertified(host, run)])
     await run.once([hasContext(run, first), answersThroughBalancer(run), hasAllVoters(run)])
     await run.on([first], () => [hasSnapshot])
   }
-})
-
-// The SHA-256 of the CA of the cluster whose etcd data a server holds, or nothing.
-const clusterOfServer = {
-  what: "cluster's data it holds",
-  shell: () => `cd /var/lib/rancher/k3s/server 2>/dev/null || exit 0
-if [[ -d db/etcd/member/wal ]]; then sha256sum tls/server-ca.crt 2>/dev/null || echo unfinished; fi`,
-  bare: ''
-}
-
-// A second cluster beside the first would be found only when data is missing. So nothing is started on a guess.
-const isOneCluster = (servers: Host[], clusters: Map<string, string>): ClusterStep => ({
-  name: 'is one cluster, or none yet',
-  always: true,
-  check: async () => {
-    const silent = servers.filter(({ name }) => !clusters.has(name)).map(({ name }) => name)
-    const found = new Set([...clusters.values()].filter((hash) => hash !== '' && hash !== 'unfinished'))
-    const holding = [...clusters].filter(([, hash]) => hash !== '').map(([name, hash]) => `${name} ${hash.slice(0, 8)}`)
-    if (found.size > 1) return `the servers hold different clusters: ${holding.join(', ')}`
-    if (holding.length === 0 && silent.length > 0) return `${silent.join(', ')} may hold a cluster, and does not answer`
-    return ''
-  },
-  look: '# Compare the answers above: all the same, or none.',
-  hint: 'bring every server back first; one that is gone for good is replaced by a new one with its name and address'
-})
-
-// All addresses in a cluster come from these, so they are chosen once; K3s refuses servers that differ.
-const keepsItsNetworks = ({ settings: { network } }: Run): NodeStep => ({
-  name: 'keeps the networks that the cluster was made with',
-  always: true,
-  check: `cd /etc/rancher/k3s; if [[ ! -f config.yaml ]]; then exit; fi
-while read -r key wanted; do
-  is=$(sed -n "s/^$key: //p" config.yaml)
-  [[ -z $is || $is == "$wanted" ]] || echo "$key is $is in the cluster, the settings say $wanted"
-done <<'END'
-cluster-cidr ${network.cluster_cidr}
-service-cidr ${network.service_cidr}
-cluster-dns ${network.cluster_dns}
-cluster-domain ${network.cluster_domain}
-END`,
-  hint: 'put the former values back under network in the settings; only a new cluster can have others'
 })
 
 const keepsAuditLogPrivate: NodeStep = {

@@ -1,9 +1,9 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_03  Join the workers
 //
-// Makes the workers of servers.tsv agents of the cluster, all at once; gives every node, servers too, the labels and
-// taints of its pool; and proves the pod network between every two nodes: pod to pod and through a service address,
-// with more than one packet holds.
+// Makes the workers of servers.tsv agents of the cluster: new ones all at once; a change on running ones first on one, then
+// on three at a time, each until its kubelet is well. Gives every node, servers too, the labels and taints of its pool; and
+// proves the pod network between every two nodes: pod to pod and through a service address, with more than one packet holds.
 //
 // Needs:   09_k3s_02.
 // Changes: /usr/local/bin/k3s, /etc/rancher/k3s, /var/lib/rancher/k3s, the unit k3s-agent on the workers; labels and
@@ -14,11 +14,13 @@
 import { remembered } from './lib/base/wait.mts'
 import type { Host } from './lib/input/inventory.mts'
 import type { Settings } from './lib/input/settings.mts'
-import { getNodes, hasNoStaleNode, isReadyNode, type Nodes } from './lib/cluster/nodes.mts'
+import { getNodes, hasNoStaleNode, isReadyNode, knowsEveryNode, type Nodes } from './lib/cluster/nodes.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { netcheck, podMatrix } from './lib/cluster/pod-network.mts'
+import { canBeTakenOver } from './lib/node/adopt.mts'
 import {
-  agentConfig, givesPodsNameservers, hasConfig, hasRelease, hasToken, hasUnit, isStarted, runsWhatIsConfigured
+  agentConfig, askWhetherRuns, givesPodsNameservers, hasConfig, hasRelease, hasSoundKubelet, hasToken, hasUnit, isStarted,
+  runsWhatIsConfigured
 } from './lib/node/k3s.mts'
 import { readNics } from './lib/node/nic.mts'
 import { namedTokens, runningTokens } from './lib/node/tokens.mts'
@@ -38,23 +40,29 @@ export const joinWorkers = script({
     const nic = ({ name }: Host): string => nics.get(name) ?? ''
 
     const tokens = run.mode === 'runbook' ? namedTokens(run) : await runningTokens(ssh, servers)
-    await run.once([{
+    await run.once([knowsEveryNode(run), {
       name: 'has a server to join',
       check: async () => (tokens ? '' : 'no server that answers has the tokens of a cluster: run 09_k3s_02 first'),
       look: 'kubectl get --raw /readyz     # ok'
     }])
-    if (!tokens) return
+    if (!tokens || !run.stands('cluster')) return run.skipRest()
 
-    await run.on(agents, (host) => [
-      ...hasRelease(host, run, release),
+    await run.on(agents, (host) => [canBeTakenOver(host, run), ...hasRelease(host, run, release)])
+    const joins = (host: Host): NodeStep[] => [
       hasToken('token', tokens.agent),
       givesPodsNameservers(settings),
       hasConfig(agentConfig(host, settings, nic(host))),
       hasUnit(host),
       hasNoStaleNode(host, run, nodes),
       isStarted(host),
-      runsWhatIsConfigured(host, ssh)
-    ])
+      runsWhatIsConfigured(host, ssh, release.k3s),
+      hasSoundKubelet(host)
+    ]
+    const runs = await run.ask(agents.filter((host) => run.chosen.includes(host)), askWhetherRuns)
+    await run.on(agents.filter(({ name }) => !runs.get(name)), joins)
+    // Those that carry pods: the first shows whether a kubelet takes the change, before the others get it.
+    await run.on(agents.filter(({ name }) => runs.get(name)), joins, { atOnce: 3, firstAlone: true })
+
     await run.on(hosts, (host) => [
       isReadyNode(host, nodes),
       isInPool(host, run, nodes),
@@ -62,7 +70,7 @@ export const joinWorkers = script({
       tunnelsPrivately(host, nodes),
       tunnelFits(nic(host))
     ])
-    await run.once([manifestStep(kubectl, 'has the netcheck pods', await readManifest('03_netcheck/netcheck.yaml'))])
+    await run.once([manifestStep(kubectl, 'has the netcheck pods', await readManifest('03_netcheck/netcheck.yaml', { BUSYBOX: release.busybox }))])
     const matrix = remembered(() => podMatrix(kubectl, run.chosen.filter(run.stands)))
     await run.on(hosts, (host) => [{
       name: 'has a pod network to every node',
@@ -72,8 +80,7 @@ for address in $(kubectl -n ${netcheck.namespace} get pods -o 'jsonpath={.items[
   kubectl -n ${netcheck.namespace} exec $pod -- wget -q -T 3 -O - http://$address:8080/name || echo "no answer from $address"
 done`,
       within: 60,
-      timeout: 180,
-      hint: 'is 8472/udp open between the private addresses, in the firewall of the hosting network too?'
+      timeout: 180
     }])
   }
 })

@@ -15,6 +15,7 @@
 
 import { remembered } from './lib/base/wait.mts'
 import { hasMetrics } from './lib/cluster/metrics.mts'
+import { knowsEveryNode } from './lib/cluster/nodes.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
@@ -22,9 +23,10 @@ import { takesTenants } from './lib/cluster/tenant.mts'
 import { keepsVolumes, volumesOutlivePods } from './lib/cluster/volumes.mts'
 import { takesSnapshots } from './lib/node/etcd.mts'
 import { hasArchive, imageArchives } from './lib/node/images.mts'
+import { hasRoomForVolumes } from './lib/node/volumes.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script } from './lib/run/script.mts'
-import type { ClusterStep, NodeStep } from './lib/run/step.mts'
+import type { ClusterStep } from './lib/run/step.mts'
 
 export const bootstrapAddons = script({
   id: '09_k3s_04',
@@ -32,7 +34,8 @@ export const bootstrapAddons = script({
   file: import.meta.filename,
   story: async (run) => {
     const { settings: { addons, network }, settings, hosts, servers, agents, kubectl, ssh } = run
-    const archives = await imageArchives((await run.release()).folder, run.note)
+    const release = await run.release()
+    const archives = await imageArchives(release.folder, run.note)
     // Neither tolerates the taint of the heavy pool, and each node takes one of each.
     const able = hosts.filter(({ pool }) => pool !== 'heavy').length
     const dnsReplicas = addons.dns_replicas === 'every-node' ? able : addons.dns_replicas
@@ -42,8 +45,9 @@ export const bootstrapAddons = script({
     const metrics = await readManifest('04_addons/metrics.yaml', { REPLICAS: metricsReplicas })
 
     await run.on(hosts, (host) => archives.map((archive) => hasArchive(host, ssh, archive)))
-    await run.on(agents, () => [hasRoomForVolumes(run)])
+    await run.on(agents, () => [hasRoomForVolumes(run.settings)])
     await run.once([
+      knowsEveryNode(run),
       manifestStep(kubectl, 'has the priority classes', await readManifest('04_addons/priorities.yaml')),
       takesTenants(kubectl),
       manifestStep(kubectl, `has CoreDNS with ${dnsReplicas} replicas and the nameservers`, dns),
@@ -66,21 +70,9 @@ for name in ${names.join(' ')}; do kubectl -n ${netcheck.namespace} exec $pod --
     }])
     // The trial's pod needs a node without a taint.
     const hasOpenNode = agents.length > 0 || !settings.k3s.server_taint
-    await run.once([hasMetrics(run), ...(hasOpenNode ? [volumesOutlivePods(run)] : [])])
+    await run.once([hasMetrics(run), ...(hasOpenNode ? [volumesOutlivePods(run, release.busybox)] : [])])
     await run.on(servers, () => [takesSnapshots(settings)])
   }
-})
-
-// A data volume that is not mounted is not missed by anybody until the system's disk is full.
-const hasRoomForVolumes = ({ settings: { addons: { volumes } } }: Run): NodeStep => ({
-  name: `has a disk for volumes under ${volumes.path}`,
-  check: `dir=${volumes.path}; until [[ -d $dir ]]; do dir=$(dirname "$dir"); done
-disk=$(findmnt -n -o TARGET -T "$dir")
-echo "= $(df -BG --output=avail "$dir" | tail -n 1 | tr -d ' G') GiB free on $disk"
-if [[ ${volumes.mounted} == true && $disk == / ]]; then
-  echo "${volumes.path} is on the system's disk: the data volume is not mounted"
-fi`,
-  hint: 'mount it, in /etc/fstab too; or set addons.volumes in the settings'
 })
 
 const runsOnNodes = ({ kubectl }: Run, name: string, nodes: number): ClusterStep => rolledOut(kubectl, {

@@ -27,7 +27,7 @@ import type { Settings } from './lib/input/settings.mts'
 import { get } from './lib/reach/http.mts'
 import { needTerminal, typed } from './lib/run/confirm.mts'
 import { flag, output } from './lib/run/flags.mts'
-import { takeLock } from './lib/run/lock.mts'
+import { withLock } from './lib/run/lock.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script, type Validated } from './lib/run/script.mts'
 import type { NodeStep } from './lib/run/step.mts'
@@ -103,18 +103,13 @@ const holdDrill = async (run: Run): Promise<Drilled> => {
   const { kubectl, signal, note } = run
   const power = hetznerPower({ signal, say: note })
   await typed('drill', `Servers and a worker will be ${power ? 'switched off at Hetzner' : 'cut off'}, one after the other, and given back.`)
-  const release = await takeLock(run, { script: '09_final_validation --drill', force: false })
-  try {
-    return await withCanary({ kubectl, signal, name: 'drill' }, async (canaryHost) => {
-      await untilAnswered(canaryHost, run)
-      return { rows: await drill(run, { canaryHost, power }), fault: '' }
-    })
-  } catch (error) {
+  return withLock(run, '09_final_validation --drill', () => withCanary({ kubectl, signal, name: 'drill' }, async (canaryHost) => {
+    await untilAnswered(canaryHost, run)
+    return { rows: await drill(run, { canaryHost, power }), fault: '' }
+  })).catch((error: unknown) => {
     if (error instanceof DrillFailed) return { rows: error.rows, fault: error.message }
     throw error
-  } finally {
-    await release().catch(() => note('The lock could not be given back; the next run on this bastion takes it over.'))
-  }
+  })
 }
 
 const untilAnswered = (host: string, { settings: { load_balancers: { http } }, signal }: Run): Promise<string> =>

@@ -6,12 +6,13 @@
 // With a token for Hetzner's API (in HCLOUD_TOKEN, a file, or asked for with --hetzner) it also compares how the load
 // balancers are configured, and what they see.
 // With --prove it puts one node, for some seconds each, into the states that the check is there for: draining, nginx
-// stopped, the controller hanging, an application down. Requests to that node wait then, so it asks first. The node mends
-// itself, also after ctrl-C and when the bastion is lost.
+// stopped, the controller hanging, an application down. Requests to that node wait then, so it asks first. Meanwhile
+// it holds the lock. The node mends itself, also after ctrl-C and when the bastion is lost.
 //
 // Needs:   09_k3s_05.
 // Changes: nothing. With --prove: /tmp/drain in the node's ingress pod, signals STOP and CONT to nginx and its controller,
 //          an Ingress and a Service keybuzz-netcheck/no-endpoints; all are taken back.
+// Undo:    nothing to undo.
 // Example: ./09_k3s_test_healthcheck.mts --watch
 
 import { UsageError } from './lib/base/errors.mts'
@@ -28,6 +29,7 @@ import { createHetzner, HetznerError } from './lib/reach/hetzner.mts'
 import type { LoadBalancer } from './lib/reach/hetzner-schema.mts'
 import { needTerminal, typed } from './lib/run/confirm.mts'
 import { flag, misuse, value } from './lib/run/flags.mts'
+import { withLock } from './lib/run/lock.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script } from './lib/run/script.mts'
 import type { NodeStep } from './lib/run/step.mts'
@@ -61,13 +63,16 @@ export const testHealthcheck = script({
     if (!proven || !run.stands(proven)) return
     await run.on([proven], () => [isNotAlone(chosen.filter((host) => host !== proven), check, passed)])
     if (!run.stands(proven)) return
-    if (!asksNobody) await typed(proven.name, `Requests to ${proven.name} will wait for some seconds while its nginx is stopped.`)
-    await run.on([proven], async (host) => [
+    const prove = () => run.on([proven], async (host) => [
       turnsUnhealthy(run, host, check, { what: 'it drains', state: drains, serves: true }),
       turnsUnhealthy(run, host, check, { what: 'nginx is stopped', state: isStopped(80), serves: false }),
       turnsUnhealthy(run, host, check, { what: 'its controller hangs', state: isStopped(8081), serves: true }),
       await staysHealthy(run, host, check)
     ])
+    if (asksNobody) return prove()
+    await typed(proven.name, `Requests to ${proven.name} will wait for some seconds while its nginx is stopped.`)
+    // An update takes nginx away from one node at a time, and counts on all the others.
+    await withLock(run, 'test_healthcheck --prove', prove)
   }
 })
 

@@ -43,6 +43,8 @@ export const sshEnvironment = (): Environment => ({ ...given((name) => !notForNo
 export type LocalOptions = {
   /** What goes to its stdin. Without it stdin is empty and ends: zx would leave it open. */
   input?: string
+  /** The caller writes to its stdin, and ends it. */
+  writes?: boolean
   /** Seconds until it is ended (default 60). */
   seconds?: number
   /** Ends it. */
@@ -55,12 +57,12 @@ export type LocalOptions = {
  * zx's `$` for a program of this machine: with the plain environment, a deadline, and a group of its own, so that a closed
  * terminal does not end it under nohup. Says all that ZX_... variables could say otherwise.
  */
-export const local = ({ input = '', seconds = 60, signal, nothrow = false }: LocalOptions = {}) => {
+export const local = ({ input = '', writes = false, seconds = 60, signal, nothrow = false }: LocalOptions = {}) => {
   // zx's own timeout calls ps in a way that Node warns of, and knows whole seconds only.
   const late = AbortSignal.timeout(Math.ceil(seconds * 1000))
   return $({
     env: plainEnvironment(),
-    ...(input === '' ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input, stdio: 'pipe' }),
+    ...(input === '' && !writes ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input, stdio: 'pipe' }),
     signal: signal ? AbortSignal.any([signal, late]) : late,
     nothrow, quiet: true, verbose: false, detached: true, preferLocal: false,
     cwd: process.cwd(), shell: 'bash', prefix: 'set -euo pipefail;', postfix: '', killSignal: 'SIGTERM', timeout: 0

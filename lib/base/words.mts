@@ -3,6 +3,12 @@ import { closestMatch } from 'leven'
 /** `1 host`, `2 hosts`. */
 export const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
 
+/**
+ * Text from elsewhere (a node, the API, a file) as it may be shown: what would move a terminal's cursor, change its title or
+ * turn the direction of writing is `?`. Line breaks and tabs stay.
+ */
+export const printable = (text: string): string => text.replace(/[^\P{C}\n\t]/gu, '?')
+
 /** The candidate that was probably meant, or undefined if none is near (a third of the letters). */
 export const closest = (word: string, candidates: string[]): string | undefined =>
   closestMatch(word, candidates, { maxDistance: Math.max(1, Math.ceil(word.length / 3)) })

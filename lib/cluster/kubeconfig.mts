@@ -1,16 +1,15 @@
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { connect } from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
-import { parse, stringify } from 'yaml'
+import { parse } from 'yaml'
 import { kubeconfig } from '../base/home.mts'
-import { isAbort, isMissing, messageOf } from '../base/errors.mts'
+import { isAbort, messageOf } from '../base/errors.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { apiUrl, contextOf, serverUrl } from '../input/settings.mts'
 import { sudo } from '../node/k3s.mts'
 import { login } from '../reach/ssh.mts'
 import type { ClusterStep, NodeStep } from '../run/step.mts'
+import { formerOf, readKubeconfig, withContext, writeKubeconfig, type Entry, type Kubeconfig } from './kubeconfig-file.mts'
 
 /**
  * The step that the API answers through its load balancer, every time: one that goes on sending to a dead server answers
@@ -75,13 +74,18 @@ const subjectNames = (address: string): Promise<string[]> =>
     socket.on('error', reject)
   })
 
-type Named<Key extends string, Value> = { name: string } & Record<Key, Value>
-// kubectl writes null for an empty list.
-type Kubeconfig = {
-  clusters?: Named<'cluster', { server: string; 'certificate-authority-data': string }>[] | null
-  users?: Named<'user', { 'client-certificate-data': string; 'client-key-data': string }>[] | null
-  contexts?: Named<'context', { cluster: string; user: string }>[] | null
-  'current-context'?: string
+/**
+ * The step that nothing is in the way of a context in the bastion's kubeconfig. It comes before any change: what kubectl
+ * cannot read, or is no kubeconfig, is not touched.
+ */
+export const hasReadableKubeconfig: ClusterStep = {
+  name: `can keep a context in ${kubeconfig}`,
+  always: true,
+  check: async () => {
+    await readKubeconfig(kubeconfig)
+    return ''
+  },
+  look: 'kubectl config view'
 }
 
 /**
@@ -91,32 +95,33 @@ type Kubeconfig = {
 export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, server: Host): ClusterStep => {
   const source = '/etc/rancher/k3s/k3s.yaml'
   const name = contextOf(settings)
-  const wanted = async (): Promise<Kubeconfig> => {
-    const theirs = parse(await ssh.capture(server, `cat ${source}`)) as Kubeconfig
-    const cluster = theirs.clusters?.[0]?.cluster
-    const user = theirs.users?.[0]?.user
-    if (!cluster || !user) throw new Error('the server has no kubeconfig yet')
+  const wanted = async (): Promise<Entry> => {
+    const theirs = parse(await ssh.capture(server, `cat ${source}`)) as Kubeconfig | null
+    const ca = theirs?.clusters?.[0]?.cluster?.['certificate-authority-data']
+    const user = theirs?.users?.[0]?.user
+    const [certificate, key] = [user?.['client-certificate-data'], user?.['client-key-data']]
+    if (!isBase64(ca) || !isBase64(certificate) || !isBase64(key)) throw new Error('the server has no kubeconfig yet')
     return {
-      clusters: [{ name, cluster: { ...cluster, server: apiUrl(settings) } }],
-      users: [{ name, user }],
-      contexts: [{ name, context: { cluster: name, user: name } }]
+      cluster: { 'certificate-authority-data': ca, server: apiUrl(settings) },
+      user: { 'client-certificate-data': certificate, 'client-key-data': key }
     }
   }
   return {
     name: `is the context ${name} of ${kubeconfig}`,
     check: async () => {
       const want = await wanted()
-      const have = await readKubeconfig()
+      const have = await readKubeconfig(kubeconfig)
       if (have === undefined) return 'the file is missing'
-      if (((await stat(kubeconfig)).mode & 0o077) !== 0) return 'others can read the file'
-      return isDeepStrictEqual(merged(have, want), have) ? '' : 'the context is missing or differs'
+      if (!have.isPrivate) return 'others can read the file'
+      const former = formerOf(have.says, name, want)
+      if (former) return `names a cluster with another CA (${former.ca}, ${former.server}), which stays as ${former.name}`
+      return isDeepStrictEqual(withContext(have.says, name, want), have.says) ? '' : 'the context is missing or differs'
     },
     look: `kubectl --context ${name} get nodes; ls -l ~/.kube/config     # -rw-------`,
     change: async () => {
-      const text = stringify(merged((await readKubeconfig()) ?? {}, await wanted()))
-      await mkdir(dirname(kubeconfig), { recursive: true, mode: 0o700 })
-      await writeFile(`${kubeconfig}.new`, text, { mode: 0o600 })
-      await rename(`${kubeconfig}.new`, kubeconfig)
+      const want = await wanted()
+      const have = await readKubeconfig(kubeconfig)
+      await writeKubeconfig(kubeconfig, have, withContext(have?.says ?? {}, name, want))
     },
     byHand: `mkdir -p ~/.kube
 (umask 077
@@ -128,29 +133,4 @@ mv ~/.kube/config.new ~/.kube/config
   }
 }
 
-const readKubeconfig = async (): Promise<Kubeconfig | undefined> => {
-  try {
-    return (parse(await readFile(kubeconfig, 'utf8')) ?? {}) as Kubeconfig
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-}
-
-const merged = (have: Kubeconfig, want: Kubeconfig): Kubeconfig => {
-  const put = <Item extends { name: string }>(mine: Item[], theirs: Item[]): Item[] => {
-    const rest = mine.filter(({ name }) => !theirs.some((item) => item.name === name))
-    return mine.length === rest.length + theirs.length
-      ? mine.map((item) => theirs.find(({ name }) => name === item.name) ?? item)
-      : [...rest, ...theirs]
-  }
-  return {
-    apiVersion: 'v1',
-    kind: 'Config',
-    ...have,
-    clusters: put(have.clusters ?? [], want.clusters ?? []),
-    users: put(have.users ?? [], want.users ?? []),
-    contexts: put(have.contexts ?? [], want.contexts ?? []),
-    'current-context': have['current-context'] || want.contexts![0]!.name
-  } as Kubeconfig
-}
+const isBase64 = (data: unknown): data is string => typeof data === 'string' && /^[A-Za-z0-9+/]+=*$/.test(data)

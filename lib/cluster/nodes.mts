@@ -1,10 +1,12 @@
+import { isAbort } from '../base/errors.mts'
 import type { Remembered } from '../base/wait.mts'
+import { plural } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import { removeOldNetwork, removeOldNetworkByHand, sudo, unitOf } from '../node/k3s.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import { login } from '../reach/ssh.mts'
 import type { Run } from '../run/run.mts'
-import type { NodeStep } from '../run/step.mts'
+import type { ClusterStep, NodeStep } from '../run/step.mts'
 
 /** What the scripts read of a Kubernetes Node. */
 export type Node = {
@@ -62,4 +64,31 @@ ssh ${login(host)} ${sudo(host)}ls ${passwordFile}`,
   },
   byHand: `kubectl delete node ${host.name} --timeout=60s
 ${removeOldNetworkByHand(host)}`
+})
+
+const namesOfNodes = 'k3s kubectl --request-timeout=5s get nodes -o name'
+
+/**
+ * The step that every Node of the cluster is in the inventory: what the scripts do for the nodes they know would cut off
+ * the others. The servers are asked themselves, as there may be no kubeconfig on the bastion yet.
+ */
+export const knowsEveryNode = ({ hosts, servers, ssh }: Pick<Run, 'hosts' | 'servers' | 'ssh'>): ClusterStep => ({
+  name: 'has only nodes that are in servers.tsv',
+  always: true,
+  check: async () => {
+    const answers = await Promise.all(servers.map((host) =>
+      ssh.run(host, `! systemctl is-active --quiet k3s || ${namesOfNodes}`, { timeout: 20 }).catch((error: unknown) => {
+        if (isAbort(error)) throw error
+        return { exitCode: 1, stdout: '' } // a server that does not answer is told elsewhere
+      })))
+    const nodes = new Set(answers.flatMap(({ stdout, exitCode }) => (exitCode === 0 ? stdout.split('\n') : []))
+      .map((line) => line.replace(/^node\//, '').trim()).filter(Boolean))
+    const unknown = [...nodes].filter((name) => !hosts.some((host) => host.name === name)).toSorted()
+    return [
+      `= ${nodes.size === 0 ? 'no server knows of any node' : plural(nodes.size, 'node')}`,
+      ...unknown.map((name) => `${name} is a node of the cluster, and not in servers.tsv`)
+    ].join('\n')
+  },
+  look: `for server in ${servers.map(login).join(' ')}; do ssh "$server" ${namesOfNodes}; done     # all in servers.tsv`,
+  hint: 'put its row back; or remove the node for good first: docs/workers.md, "Remove a node for good"'
 })

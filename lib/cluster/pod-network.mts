@@ -1,8 +1,10 @@
 import pMap from 'p-map'
-import { isAbort, messageOf } from '../base/errors.mts'
+import { isAbort, messageOf, quoted } from '../base/errors.mts'
+import { parseAddress } from '../base/ipv4.mts'
+import { isHostname } from '../base/names.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
-import { getPods, isReady } from './pods.mts'
+import { getPods, isReady, statusInWords } from './pods.mts'
 
 /** A netcheck pod that is ready. */
 type Peer = { node: string; address: string; pod: string }
@@ -13,23 +15,37 @@ export const netcheck = { namespace: 'keybuzz-netcheck', service: 'netcheck' }
 // Each is a kubectl process on the bastion: 64 at once would be too many.
 const atOnce = 16
 
-// Runs a busybox sh script in the netcheck pod of every host. `index` is the host's number. Returns what each printed.
+/** What the pod of a host said, or why it could not be asked, and what to do then. */
+export type Answer = { said: string } | { unasked: string; hint: string }
+
+const hints = {
+  pod: `kubectl -n ${netcheck.namespace} describe pods; docs/workers.md, "Rebuild a node's containerd"`,
+  exec: 'is 10250/tcp open from the servers to it, and its kubelet well?',
+  packets: 'is 8472/udp open between the private addresses, in the firewall of the hosting network too?'
+}
+
+// Runs a busybox sh script in the netcheck pod of every host. `index` is the host's number.
 const askPods = async (
   kubectl: Kubectl,
   hosts: Host[],
   script: (peers: Peer[], index: number) => string
-): Promise<Map<string, string>> => {
-  const peers = (await getPods(kubectl, { namespace: netcheck.namespace })).filter(isReady)
+): Promise<Map<string, Answer>> => {
+  const pods = await getPods(kubectl, { namespace: netcheck.namespace })
+  const peers = pods.filter(isReady)
     .map(({ metadata, spec, status }) => ({ node: spec.nodeName ?? '', address: status.podIP ?? '', pod: metadata.name }))
-  const answers = await pMap(hosts, async ({ name }, index): Promise<[string, string]> => {
+    .filter(({ node, address }) => isHostname(node) && parseAddress(address) !== undefined) // they go into shell
+  const answers = await pMap(hosts, async ({ name }, index): Promise<[string, Answer]> => {
     const peer = peers.find(({ node }) => node === name)
-    if (!peer) return [name, 'its netcheck pod is not ready']
-    const said = await kubectl({ timeout: 180 })`-n ${netcheck.namespace} exec ${peer.pod} -- sh -c ${script(peers, index)}`
-      .catch((error: unknown) => {
+    if (!peer) {
+      const pod = pods.find(({ spec }) => spec.nodeName === name)
+      return [name, { unasked: `its netcheck pod is not ready${pod ? `: ${statusInWords(pod)}` : ''}`, hint: hints.pod }]
+    }
+    return kubectl({ timeout: 45 })`-n ${netcheck.namespace} exec ${peer.pod} -- sh -c ${script(peers, index)}`.then(
+      (said) => [name, { said: said.trim() }],
+      (error: unknown) => {
         if (isAbort(error)) throw error
-        return `its pod could not be asked: ${messageOf(error)}`
+        return [name, { unasked: `its pod could not be asked: ${messageOf(error)}`, hint: hints.exec }]
       })
-    return [name, said.trim()]
   }, { concurrency: atOnce })
   return new Map(answers)
 }
@@ -37,11 +53,19 @@ const askPods = async (
 // Asks every peer for more than one packet of data, and the service address until every node has answered. kube-proxy
 // chooses at random: a missing node is a fault only after many more tries than nodes.
 const everyPeer = (peers: Peer[], service: string): string => `
-for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
-  address=\${peer#*=}
-  size=$(timeout 3 wget -q -O - http://$address:8080/block 2>&1 | wc -c)
-  [ "$size" = 65536 ] || echo "no answer from the pod on \${peer%%=*} ($address)"
-done
+ask() {
+  size=$(timeout 3 wget -q -O - http://$2:8080/block 2>&1 | wc -c)
+  [ "$size" = 65536 ] || echo "no answer from the pod on $1 ($2)"
+}
+asked=0
+{
+  for peer in ${peers.map(({ node, address }) => `${node}=${address}`).join(' ')}; do
+    ask \${peer%%=*} \${peer#*=} &
+    asked=$((asked + 1))
+    [ $((asked % 8)) -ne 0 ] || wait
+  done
+  wait
+} | sort
 seen=' '; count=0; tries=0
 while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
   node=$(timeout 3 wget -q -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }
@@ -50,6 +74,40 @@ while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
 done
 [ $count -eq 0 ] || [ $count -eq ${peers.length} ] || echo "the service address ${service} was answered by\${seen% } only"`
 
+const noAnswer = /^no answer from the pod on (\S+) .*$/
+
+/**
+ * What is wrong with the pod network, told once: at the node that is sick. A pod that no other node reaches is told there,
+ * and the others leave it out. Each hint is for what was seen.
+ */
+export const toldOnce = (answers: Map<string, Answer>): Map<string, string> => {
+  const asked = [...answers].flatMap(([name, answer]) => ('said' in answer ? [{ name, lines: answer.said.split('\n').filter(Boolean) }] : []))
+  const unreached = (name: string, lines: string[]): string[] =>
+    lines.flatMap((line) => noAnswer.exec(line)?.[1] ?? []).filter((peer) => peer !== name)
+  const isCutOff = (name: string): boolean => {
+    const others = asked.filter((other) => other.name !== name)
+    return asked.some((one) => one.name === name) && others.length > 0
+      && others.every((other) => unreached(other.name, other.lines).includes(name))
+  }
+  const cutOff = asked.map(({ name }) => name).filter(isCutOff)
+  const missing = [...answers].flatMap(([name, answer]) => ('said' in answer ? [] : [name]))
+  return new Map([...answers].map(([name, answer]) => {
+    if ('unasked' in answer) return [name, `${answer.unasked}\nHint: ${answer.hint}`]
+    const lines = answer.said.split('\n').filter(Boolean)
+    const elsewhere = unreached(name, lines).filter((peer) => cutOff.includes(peer) || missing.includes(peer))
+    const rest = lines.filter((line) => !elsewhere.includes(noAnswer.exec(line)?.[1] ?? ''))
+    // The service address chooses at random: it also chose those that are told elsewhere.
+    const own = elsewhere.length > 0 && rest.every((line) => !noAnswer.test(line)) ? [] : rest
+    const words = cutOff.includes(name) ? ['no other node reaches its pod'] : own
+    const left = new Set([...missing, ...(words === own ? elsewhere : [])])
+    return [name, [
+      ...(left.size > 0 ? [`= without ${[...left].join(', ')}: see there`] : []),
+      ...words,
+      ...(words.length > 0 ? [`Hint: ${hints.packets}`] : [])
+    ].join('\n')]
+  }))
+}
+
 /**
  * The pod on every host asks the pod on every other host for 64 KiB (so at full MTU), and the service address. No name is
  * resolved. Returns in words what failed, for each host. Needs the netcheck DaemonSet.
@@ -57,10 +115,8 @@ done
 export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
   const { namespace, service } = netcheck
   const address = (await kubectl`-n ${namespace} get service ${service} -o 'jsonpath={.spec.clusterIP}'`).trim()
-  return askPods(kubectl, hosts, (peers) => {
-    const lacking = hosts.filter(({ name }) => !peers.some(({ node }) => node === name))
-    return [...lacking.map(({ name }) => `echo no netcheck pod is ready on ${name}`), everyPeer(peers, address)].join('\n')
-  })
+  if (parseAddress(address) === undefined) throw new Error(`the Service ${service} has no IPv4 address: ${quoted(address)}`)
+  return toldOnce(await askPods(kubectl, hosts, (peers) => everyPeer(peers, address)))
 }
 
 /**
@@ -69,7 +125,7 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
   const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
-  const replicas = addresses.split(' ').filter(Boolean)
+  const replicas = addresses.split(' ').filter((address) => parseAddress(address) !== undefined)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
   const answers = await askPods(kubectl, hosts, (_, index) => `
@@ -82,5 +138,5 @@ for name in ${names.join(' ')}; do
 done
 wait`)
   const asked = `= ${names.join(' and ')}, by ${each} of ${replicas.length} replicas of CoreDNS`
-  return new Map([...answers].map(([name, said]) => [name, `${asked}\n${said}`]))
+  return new Map([...answers].map(([name, answer]) => [name, 'said' in answer ? `${asked}\n${answer.said}` : answer.unasked]))
 }

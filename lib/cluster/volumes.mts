@@ -32,13 +32,16 @@ kubectl -n kube-system get configmap local-path-config -o 'jsonpath={.data.confi
 
 const namespace = 'keybuzz-volume-trial'
 
-/** The step that a pod reads from a volume what the pod before it has written. It makes a namespace for that, and removes it. */
-export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 'signal'>): ClusterStep => ({
+/**
+ * The step that a pod reads from a volume what the pod before it has written. It makes a namespace for that, and removes it.
+ * `busybox` is the image of the pods.
+ */
+export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 'signal'>, busybox: string): ClusterStep => ({
   name: 'has volumes that outlive their pods',
   trial: true,
   timeout: 300,
   check: async () => {
-    const manifest = await readManifest('04_addons/volume-trial.yaml', { NAMESPACE: namespace })
+    const manifest = await readManifest('04_addons/volume-trial.yaml', { NAMESPACE: namespace, BUSYBOX: busybox })
     // On one node: right after the deletion the Deployment still counts the pod that is gone.
     const isUp = (seconds: number): Promise<string> =>
       until(() => rolloutInWords(kubectl, { kind: 'deployment', namespace, name: 'trial', nodes: 1 }), { seconds, signal })
@@ -56,7 +59,7 @@ export const volumesOutlivePods = ({ kubectl, signal }: Pick<Run, 'kubectl' | 's
     })
   },
   look: `# In the folder of the scripts: a pod writes to a volume, is deleted, and the next one must read "kept".
-sed 's/[$]{NAMESPACE}/${namespace}/' manifests/04_addons/volume-trial.yaml | kubectl apply -f -
+sed 's,[$]{NAMESPACE},${namespace},; s,[$]{BUSYBOX},${busybox},' manifests/04_addons/volume-trial.yaml | kubectl apply -f -
 kubectl -n ${namespace} rollout status deployment/trial --timeout=90s
 kubectl -n ${namespace} exec deploy/trial -- sh -c 'echo kept > /data/written'
 kubectl -n ${namespace} delete pods --all

@@ -15,14 +15,16 @@ import type { Run } from '../run/run.mts'
 const namespace = 'keybuzz-drill'
 const replicas = 3
 
-/** Runs the pods that are to move when their node dies, for as long as `use` takes. */
-export const withPods = async <Result,>(kubectl: Kubectl, signal: AbortSignal, use: () => Promise<Result>): Promise<Result> => {
+type Movers = { kubectl: Kubectl; signal: AbortSignal; busybox: string }
+
+/** Runs the pods that are to move when their node dies, of the image `busybox`, for as long as `use` takes. */
+export const withPods = async <Result,>({ kubectl, signal, busybox }: Movers, use: () => Promise<Result>): Promise<Result> => {
   const leaving = await until(async () => {
     const phase = await kubectl`get namespace ${namespace} --ignore-not-found -o 'jsonpath={.status.phase}'`
     return phase === 'Terminating' ? `the namespace ${namespace} of an earlier drill is still being removed` : ''
   }, { seconds: 60, signal })
   if (leaving !== '') throw new Error(leaving)
-  const manifest = await readManifest('09_drill/moving-pods.yaml')
+  const manifest = await readManifest('09_drill/moving-pods.yaml', { BUSYBOX: busybox })
   return withObjects({ kubectl, signal, manifest }, async () => {
     const lacking = await until(async () => {
       const pods = await getPods(kubectl, { namespace })

@@ -1,4 +1,5 @@
 import pMap from 'p-map'
+import { quoted } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
 import type { Power } from './power.mts'
@@ -85,7 +86,9 @@ echo 'k3s is still running' >&2
 exit 1`
 
 /** Kills every process of a pod, and for some seconds also those that the kubelet starts again in it. */
-export const killPod = (uid: string, seconds = 4): string => `killed='' end=$((SECONDS + ${seconds}))
+export const killPod = (uid: string, seconds = 4): string => {
+  if (!/^[\w-]+$/.test(uid)) throw new Error(`no pod has such a uid: ${quoted(uid)}`) // it goes into shell
+  return `killed='' end=$((SECONDS + ${seconds}))
 while ((SECONDS < end)); do
   for file in $(grep -lsE 'pod${uid.replaceAll('-', '[-_]')}' /proc/[0-9]*/cgroup); do
     process=\${file#/proc/}
@@ -94,6 +97,7 @@ while ((SECONDS < end)); do
   sleep 0.2
 done
 [[ -n $killed ]] || { echo 'no process of the pod was found' >&2; exit 1; }`
+}
 
 // The first rules keep the bastion's ssh open. sudo removes SSH_CONNECTION, so it is read from a parent process.
 const chains = (rules: string): string => `connection=\${SSH_CONNECTION:-} process=$$

@@ -55,7 +55,8 @@ export const drill = async (run: Run, { canaryHost, power, calm = 3 }: Options):
   }
   let broken: unknown
   try {
-    await withPods(kubectl, signal, () => inTurn(context, rows).catch((error: unknown) => {
+    const { busybox } = await run.release()
+    await withPods({ kubectl, signal, busybox }, () => inTurn(context, rows).catch((error: unknown) => {
       broken = error
       throw error
     }))

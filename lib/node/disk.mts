@@ -1,5 +1,26 @@
+import { plural } from '../base/words.mts'
+import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import type { NodeStep } from '../run/step.mts'
+
+// GiB. K3s's kubelet throws pods out at 5 % of a disk (K3s: pkg/daemons/agent): 2 of 40 GB. Also there is room for the files
+// of one more release.
+const roomOfUsed = 5
+
+/** The step that a node has the CPUs, memory and disk of the settings. Where K3s is already it has used its disk: less is enough. */
+export const isLargeEnough = (host: Host, settings: Settings): NodeStep => {
+  const { cpus, memory, disk } = settings.prepare[host.role]
+  return {
+    name: `has ${plural(cpus, 'CPU')}, ${memory} GiB of memory, ${disk} GiB of disk`,
+    check: `cpus=$(nproc); [[ $cpus -ge ${cpus} ]] || echo "has $cpus CPUs"
+awk '/MemTotal/ && $2 < ${memory} * 1048576 {printf "has %.1f GiB of memory\\n", $2 / 1048576}' /proc/meminfo
+least=${disk}
+if [[ -d /var/lib/rancher/k3s/agent/containerd ]]; then
+  least=${Math.min(disk, roomOfUsed)}; echo "= K3s is here already: $least GiB of free disk are enough"
+fi
+df --output=avail /var/lib | awk -v least=$least 'NR == 2 && $1 < least * 1048576 {printf "has %.1f GiB free under /var/lib, expected %s\\n", $1 / 1048576, least}'`
+  }
+}
 
 /** The step that a server's disk writes as fast as etcd needs it. */
 export const writesDurably = (settings: Settings): NodeStep => ({

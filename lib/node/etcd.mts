@@ -3,9 +3,12 @@ import { isAbort } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import { login, type RunOptions, type Ssh } from '../reach/ssh.mts'
-import type { Run } from '../run/run.mts'
-import type { NodeStep } from '../run/step.mts'
-import { removeOldNetwork, removeOldNetworkByHand, sudo } from './k3s.mts'
+import type { Question, Run } from '../run/run.mts'
+import { batchFindings, batchScript, holds, isAskedOnNode, type ClusterStep, type NodeStep } from '../run/step.mts'
+import { kubeletShell, lastErrors, removeOldNetwork, removeOldNetworkByHand, sudo } from './k3s.mts'
+
+/** What a server holds of a cluster. `ca` is the SHA-256 of the CA of the cluster whose etcd data it has, or ''. */
+export type Membership = { ca: string; runs: boolean; leads: boolean }
 
 /** The state of a server's etcd. Sizes are bytes, times seconds. */
 export type EtcdState = {
@@ -32,6 +35,54 @@ export const etcdShell = (paths: Path[]): string => `for path in ${paths.join(' 
   timeout 10 cat <&3
   exec 3>&-
 done`
+
+const askMembership: Question = {
+  what: "cluster's data it holds (and whether K3s runs there, and its etcd leads)",
+  shell: () => `cd /var/lib/rancher/k3s/server 2>/dev/null || exit 0
+if [[ ! -d db/etcd/member/wal ]]; then exit; fi
+ca=$(sha256sum tls/server-ca.crt 2>/dev/null || true)
+echo "\${ca:-unfinished}"
+[[ ! $(systemctl is-active k3s || true) =~ ^(active|activating)$ ]] || echo runs
+{ ${etcdShell(['metrics'])}
+} 2>/dev/null | grep -x 'etcd_server_is_leader 1' || true`,
+  bare: ''
+}
+
+/** What each server holds of a cluster, by its name. A server that does not answer is left out. */
+export const readMembers = async (run: Pick<Run, 'ask'>, servers: Host[]): Promise<Map<string, Membership>> =>
+  new Map([...await run.ask(servers, askMembership)].map(([name, answer]) => {
+    const [ca = '', ...rest] = answer.split('\n')
+    return [name, { ca: ca.split(' ')[0] ?? '', runs: rest.includes('runs'), leads: rest.some((line) => line.startsWith('etcd_')) }]
+  }))
+
+/** Every other server that is a member, or may be one and does not answer. In a runbook, which asks nobody, all of them. */
+export const otherMembers = (host: Host, { servers, mode }: Pick<Run, 'servers' | 'mode'>, members: Map<string, Membership>): Host[] =>
+  servers.filter((other) => other !== host && (mode === 'runbook' || members.get(other.name)?.ca !== ''))
+
+/** Servers in the order of their restarts. The one that leads etcd comes last: then the lead moves only once. */
+export const leaderLast = (servers: Host[], members: Map<string, Membership>): Host[] => {
+  const leads = ({ name }: Host): number => (members.get(name)?.leads ? 1 : 0)
+  return servers.toSorted((a, b) => leads(a) - leads(b))
+}
+
+/**
+ * The step that the servers hold one cluster, or none. A second cluster beside the first would be found only when data is
+ * missing. So nothing is started on a guess.
+ */
+export const isOneCluster = (servers: Host[], members: Map<string, Membership>): ClusterStep => ({
+  name: 'is one cluster, or none yet',
+  always: true,
+  check: async () => {
+    const silent = servers.filter(({ name }) => !members.has(name)).map(({ name }) => name)
+    const found = new Set([...members.values()].map(({ ca }) => ca).filter((ca) => ca !== '' && ca !== 'unfinished'))
+    const holding = [...members].filter(([, { ca }]) => ca !== '').map(([name, { ca }]) => `${name} ${ca.slice(0, 8)}`)
+    if (found.size > 1) return `the servers hold different clusters: ${holding.join(', ')}`
+    if (holding.length === 0 && silent.length > 0) return `${silent.join(', ')} may hold a cluster, and does not answer`
+    return ''
+  },
+  look: '# Compare the answers above: all the same, or none.',
+  hint: 'bring every server back first; one that is gone for good is replaced by a new one with its name and address'
+})
 
 const wanted = '^\\{|^etcd_(server_(is_leader|has_leader|is_learner|leader_changes_seen_total|quota_backend_bytes)|mvcc_db_total_size_in_bytes|disk_wal_fsync_duration_seconds_(bucket|count))[ {]'
 
@@ -73,22 +124,80 @@ export const mustBeHealthy = async (ssh: Ssh, servers: Host[]): Promise<void> =>
   if (sick.length > 0) throw new Error(`the quorum would be at risk: etcd on ${sick.join(', ')} is not healthy`)
 }
 
+/**
+ * The step that nothing is changed on a server while etcd on one of the `others` is not healthy: the restart that follows
+ * would cost the quorum. It looks only where one of the `changes` is due.
+ */
+export const mayBeChanged = (host: Host, { ssh }: Pick<Run, 'ssh'>, others: Host[], changes: NodeStep[]): NodeStep => ({
+  name: 'may be changed',
+  always: true,
+  check: async () => {
+    const looked = await ssh.run(host, batchScript({ steps: changes.filter(isAskedOnNode), waiting: false }))
+    if (looked.exitCode === 0 && batchFindings(looked).every(holds)) return '= nothing is to be changed'
+    await mustBeHealthy(ssh, others)
+    return '= etcd on all others is healthy'
+  },
+  look: `# Only where something below is to be changed:\n${healthByHand(others)}`,
+  within: 120, // after a power failure the others are still starting
+  timeout: 30,
+  hint: 'docs/when-it-is-down.md, "One server is down"'
+})
+
 // K3s's retention counts only scheduled snapshots.
 const snapshotBeforeRestart = [
   'k3s etcd-snapshot save --name before-restart',
   'k3s etcd-snapshot prune --name before-restart --snapshot-retention 5'
 ]
 
-/** Before a server's restart: all other voters must be healthy, and a snapshot is taken. */
+/**
+ * Python for a server: where its etcd leads, another voter takes over before the server restarts. Else nobody can write
+ * until the others have waited for the election timeout. K3s's etcd reads a config file (pkg/daemons/executor), where the
+ * JSON gateway is on by default (etcd, embed.NewConfig), and serves it on 2382 (listen-client-http-urls). Older
+ * releases, and the lab's double, serve it on 2379. Exits with an error where it cannot be done.
+ */
+export const handOverLead = `python3 - <<'END'
+import json, ssl, urllib.request
+tls = '/var/lib/rancher/k3s/server/tls/etcd/'
+context = ssl.create_default_context(cafile=tls + 'server-ca.crt')
+context.verify_flags &= ~getattr(ssl, 'VERIFY_X509_STRICT', 0)  # K3s's certificates have no key identifier
+context.load_cert_chain(tls + 'client.crt', tls + 'client.key')
+def ask(port, path, body):
+    request = urllib.request.Request(f'https://127.0.0.1:{port}/v3/{path}', json.dumps(body).encode())
+    return json.load(urllib.request.urlopen(request, timeout=10, context=context))
+def find():
+    for port in (2382, 2379):
+        try:
+            return port, ask(port, 'maintenance/status', {})
+        except (OSError, ValueError) as error:
+            fault = error
+    raise SystemExit(f'etcd cannot be asked to hand over: {fault}')
+port, status = find()
+own = status['header']['member_id']
+if status['leader'] == own:
+    voters = [one for one in ask(port, 'cluster/member/list', {})['members'] if one['ID'] != own and not one.get('isLearner')]
+    if voters:
+        ask(port, 'maintenance/transfer-leadership', {'targetID': voters[0]['ID']})
+        print('etcd is now led by ' + voters[0]['name'])
+END`
+
+/**
+ * Before a server's restart: all other voters must be healthy, a snapshot is taken, and another server takes the lead of
+ * etcd. Where that last one cannot be done the others elect a leader by themselves, some seconds later.
+ */
 export const restartGate = (ssh: Ssh, host: Host, servers: Host[]) => {
   const others = servers.filter((other) => other !== host)
   return {
     pass: async (): Promise<void> => {
       await mustBeHealthy(ssh, others)
       await ssh.capture(host, snapshotBeforeRestart.join('\n'), { timeout: 120 })
+      await ssh.run(host, handOverLead, { timeout: 40 })
     },
     byHand: `${healthByHand(others)}
-ssh ${login(host)} '${snapshotBeforeRestart.map((command) => sudo(host) + command).join(' && ')}'`
+ssh ${login(host)} '${snapshotBeforeRestart.map((command) => sudo(host) + command).join(' && ')}'
+# Where its etcd leads, another one takes over. Go on also where this fails.
+ssh ${login(host)} ${sudo(host)}bash -s <<'SCRIPT'
+${handOverLead}
+SCRIPT`
   }
 }
 
@@ -101,19 +210,18 @@ ${etcdShell(['health'])}
 END
 done`
 
-/** The step that a server's API is ready and its etcd is a voter. */
+/** The step that a server's kubelet is well since K3s was started, its API is ready, and its etcd is a voter. */
 export const isVoter = (host: Host): NodeStep => ({
   name: 'is ready, and a voter of etcd',
   check: `if ! why=$(k3s kubectl get --raw /readyz 2>&1); then
   failing=$(grep -oE '\\[-\\][^\\"]+' <<<"$why") || failing=$(tail -n 1 <<<"$why")
   echo "its API is not ready: \${failing//$'\\n'/, }"
-  journalctl -u k3s -n 200 -o cat --no-pager | grep -E 'level=(fatal|error)' | tail -n 2 || true
+  ${lastErrors('k3s')}
   exit
 fi
+${kubeletShell(host, 'k3s kubectl')}
 is=$(k3s kubectl get node ${host.name} -o jsonpath='{range .status.conditions[*]}{.type}={.status} {end}' 2>&1)
-for condition in Ready EtcdIsVoter; do
-  [[ " $is " == *" $condition=True "* ]] || echo "is not $condition yet"
-done`,
+[[ " $is " == *" EtcdIsVoter=True "* ]] || echo 'is not EtcdIsVoter yet'`,
   within: 300,
   timeout: 30,
   hint: `ssh ${login(host)} ${sudo(host)}journalctl -u k3s -e`

@@ -1,6 +1,8 @@
 import type { Host } from '../input/inventory.mts'
+import { quoted } from '../base/errors.mts'
 import { contains, parseAddress, parseCidr } from '../base/ipv4.mts'
 import type { Settings } from '../input/settings.mts'
+import { conflicts, ends } from './firewall-others.mts'
 
 /** One rule of ufw that the cluster needs. It always allows: what no rule allows, ufw denies. */
 export type Rule = {
@@ -24,6 +26,8 @@ export type Added = { line: string; spec: string; ours: boolean }
 export type State = {
   /** The NIC that holds IP_PRIVEE, or '' where none does. */
   nic: string
+  /** Sockets that listen, as `ss -Hlntup` prints them. */
+  listening: string[]
   /** Where the bastion's ssh comes from, and the port it reached. */
   ssh: { from: string; port: string }
   installed: boolean
@@ -129,7 +133,8 @@ export const deleteCommand = ({ line }: Added): string => line.replace(/^ufw (ro
 export const parseAdded = (text: string): Added[] =>
   text.split('\n').filter((line) => line.startsWith('ufw ')).map((line) => {
     const spec = line.replace(/ comment '[^']*'$/, '')
-    return { line, spec, ours: line.slice(spec.length).startsWith(` comment '${OURS}`) }
+    // Ours are deleted with this very text, in a shell.
+    return { line, spec, ours: line.slice(spec.length).startsWith(` comment '${OURS}`) && /^[\w .,:/-]+$/.test(spec) }
   })
 
 /** Compares what a host needs with the state of its firewall. */
@@ -146,6 +151,7 @@ export const difference = (wanted: Rule[], host: Host, state: State): Difference
     .filter(([, policy]) => installed && policy !== 'DROP' && policy !== 'REJECT')
     .map(([direction]) => direction)
   const reloaded = !active || deny.length > 0 // the change loads all of ufw's files anyway
+  const named = wanted.map((rule) => ({ ...rule, spec: specOf(rule) }))
   const drifted = reloaded ? [] : drift(wanted.filter((rule) => has.has(specOf(rule))), state)
 
   return {
@@ -163,9 +169,10 @@ export const difference = (wanted: Rule[], host: Host, state: State): Difference
       ...deny.map((direction) => `${direction} traffic is allowed by default`),
       ...summary('missing', add),
       ...remove.map(({ spec }) => `no longer needed: ${spec}`),
-      ...drifted
+      ...drifted,
+      ...(!active || deny.includes('incoming') ? ends(named, state) : [])
     ],
-    conflicts: conflicts(wanted, host, state)
+    conflicts: conflicts(named, host, state)
   }
 }
 
@@ -214,48 +221,6 @@ const kernelKey = (line: string): string => {
   return option('-j') === 'ACCEPT' && !line.includes(' ! ') ? words : line
 }
 
-const VXLAN = { port: 8472, protocol: 'udp' }
-const ETCD = [{ port: 2379, protocol: 'tcp' }, { port: 2380, protocol: 'tcp' }]
-
-const conflicts = (wanted: Rule[], host: Host, { added, nic }: State): string[] => {
-  const foreign = added.filter(({ ours }) => !ours)
-  const guarded = host.role === 'server' ? [VXLAN, ...ETCD] : [VXLAN]
-  const wantedSpecs = wanted.map(specOf)
-  return foreign.flatMap((rule) => {
-    const remedy = `remove it, it is not ours: ${deleteCommand(rule).replace(/ comment '.*$/, '')}`
-    const opened = guarded.filter((target) => opens(rule.spec, target, nic))
-    if (opened.length > 0) {
-      const ports = opened.map(({ port, protocol }) => `${port}/${protocol}`).join(', ')
-      return [`"${rule.line}" opens ${ports} beyond the private network: ${remedy}`]
-    }
-    // ufw would change a rule that differs only in its action into ours.
-    const allowing = rule.spec.replace(/^(ufw (?:route )?)(?:deny|reject|limit)\b/, '$1allow')
-    return allowing !== rule.spec && wantedSpecs.includes(allowing)
-      ? [`"${rule.line}" keeps out what the cluster needs: ${remedy}`]
-      : []
-  })
-}
-
-// True where a rule lets anybody, or another NIC than the private one, reach the port.
-const opens = (spec: string, target: { port: number; protocol: string }, nic: string): boolean => {
-  if (!/^ufw (allow|limit) /.test(spec) || / out( |$)/.test(spec)) return false
-  const on = / in on (\S+)/.exec(spec)?.[1]
-  const from = / from (\S+)/.exec(spec)?.[1] ?? 'any'
-  if (on === undefined ? from !== 'any' : [nic, 'lo', 'cni0', 'flannel.1'].includes(on)) return false
-  const [, short, shortProtocol] = /^ufw \w+ (?:log(?:-all)? )?([\d,:]+)(?:\/(\w+))?$/.exec(spec) ?? []
-  const protocol = shortProtocol ?? / proto (\S+)/.exec(spec)?.[1] ?? target.protocol
-  const ports = short ?? / to \S+ port ([\d,:]+)/.exec(spec)?.[1]
-  if (protocol !== target.protocol) return false
-  if (ports === undefined) return isFull(spec) && !/ (port|app) /.test(spec)
-  return ports.split(',').some((range) => {
-    const [first = 0, last = first] = range.split(':').map(Number)
-    return first <= target.port && target.port <= last
-  })
-}
-
-// All else is the name of an application profile.
-const isFull = (spec: string) => / (in on|from|to) \S/.test(spec)
-
 /** Reads what `stateScript` printed. */
 export const parseState = (text: string): State => {
   const sections = new Map<string, string[]>()
@@ -273,9 +238,12 @@ export const parseState = (text: string): State => {
   if (!/^[0-9a-f.:]+$/i.test(from) || !/^\d+$/.test(port)) {
     throw new Error('the node does not say where the ssh connection comes from (SSH_CONNECTION)')
   }
+  const [nic = ''] = lines('nic')
+  if (!/^[\w.-]*$/.test(nic)) throw new Error(`the NIC is called ${quoted(nic)}: no shell may get such a name`)
   return {
-    nic: lines('nic')[0] ?? '',
+    nic,
     ssh: { from: from.toLowerCase(), port },
+    listening: lines('listening'),
     installed: lines('installed').length > 0,
     enabled: setting('ENABLED').toLowerCase() === 'yes',
     starts: lines('service')[0] === 'enabled',

@@ -15,7 +15,8 @@ const ATTEMPTS = 3
 
 /**
  * The step that a node's ufw has the rules of the cluster, and the kernel has the rules of ufw. Rules that are not ours
- * are left alone. If one of them opens etcd or VXLAN to the public, the check fails and says which.
+ * are left alone. If one of them opens the cluster's ports to the public, or closes them to the cluster, the check fails and
+ * says which. Where ufw is off, it says what listens now and will be closed.
  *
  * A change is confirmed over a new ssh connection. Without the confirmation (the bastion is locked out, killed or
  * disconnected) the node takes its former rules back by itself.
@@ -30,6 +31,7 @@ export const firewallStep = (host: Host, { hosts, settings, ssh }: Pick<Run, 'ho
   }
   return {
     name: 'has the firewall of the cluster',
+    always: true, // a rule of others in the way is known before anything is changed
     check: async () => (await compare()).words.join('\n'),
     look: `ssh ${login(host)} '${sudo(host)}ufw status verbose; ${sudo(host)}ufw show added'`,
     change: async () => {
@@ -47,7 +49,7 @@ const rulesByHand = (host: Host, { hosts, settings }: Pick<Run, 'hosts' | 'setti
   const named = rules.map((rule) => (rule.from === host.address ? { ...rule, from: '<BASTION>' } : rule))
   return `# <BASTION> is the first word that this prints, and the port its last one, where that is not 22:
 ssh ${login(host)} 'echo "$SSH_CONNECTION"'
-# Then on the node, as root, the rule for ssh first:
+# Then on the node, as root, the rule for ssh first. What listens (ss -lntup) and no rule allows is closed at the end.
 ${named.map(addCommand).join('\n')}
 ufw default deny incoming
 ufw default deny routed
@@ -68,6 +70,9 @@ echo "$connection"
 
 echo '# nic'
 ip -o -4 address show | awk '{ split($4, at, "/") } at[1] == "${address}" { print $2 }'
+
+echo '# listening'
+ss -Hlntup 2>/dev/null || true
 
 command -v ufw >/dev/null || exit 0
 echo '# installed'

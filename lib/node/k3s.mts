@@ -5,7 +5,7 @@ import type { Secret } from '../input/secrets.mts'
 import { apiUrl, type Settings } from '../input/settings.mts'
 import type { Artifact, Release } from '../reach/release.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
-import type { Run } from '../run/run.mts'
+import type { Question, Run } from '../run/run.mts'
 import { fileStep, type NodeStep } from '../run/step.mts'
 
 /** The systemd unit of a host's role. */
@@ -13,23 +13,67 @@ export const unitOf = ({ role }: Pick<Host, 'role'>): string => (role === 'serve
 
 const imagesFile = '/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst'
 
-/** The steps that a host has the files of a K3s release. The bastion pushes them: nodes need no internet. */
+const binary = '/usr/local/bin/k3s'
+
+// Where K3s runs, another version waits here for the node's turn: if K3s crashes before that, the old version starts.
+const staged = `${binary}.keybuzz-new`
+
+/**
+ * The steps that a host has the files of a K3s release. The bastion pushes them: nodes need no internet. Where K3s runs
+ * its new binary is put beside the old one. `runsWhatIsConfigured` switches to it.
+ */
 export const hasRelease = (
   host: Host,
   { settings, ssh }: Pick<Run, 'settings' | 'ssh'>,
   { k3s, images }: Pick<Release, 'k3s' | 'images'>
 ): NodeStep[] => [
   mayBecome(settings.k3s.version),
-  hasFile(host, ssh, k3s, { name: `has k3s ${settings.k3s.version}`, path: '/usr/local/bin/k3s', mode: '0755' }),
+  hasBinary(host, ssh, k3s, settings.k3s.version),
   hasFile(host, ssh, images, { name: 'has the images for a start without internet', path: imagesFile, mode: '0644' })
 ]
+
+// Also in the seconds between two starts of a K3s that crashes (activating).
+const isRunning = ({ role }: Host): string => `[[ $(systemctl is-active ${unitOf({ role })} 2>/dev/null || true) =~ ^(active|activating|reloading)$ ]]`
+
+/** Asks a worker whether K3s runs there: "runs", or nothing. */
+export const askWhetherRuns: Question = {
+  what: 'K3s runs already',
+  shell: (host) => `if ${isRunning(host)}; then echo runs; fi`,
+  bare: ''
+}
+
+// openssl comes with ca-certificates. It uses the processor's SHA instructions: four times as fast as sha256sum.
+const hasSum = (path: string, sha256: string): string => `[[ $(openssl dgst -sha256 -r ${path} 2>/dev/null || true) == '${sha256} '* ]]`
+
+// touch: a restart between the push and this moment would have made the file look older than the process.
+const switchBinary = `touch ${staged}\nmv ${staged} ${binary}`
+
+const hasBinary = (host: Host, ssh: Ssh, { file, sha256 }: Artifact, version: string): NodeStep => ({
+  name: `has k3s ${version}`,
+  check: `if ${hasSum(binary, sha256)}; then exit; fi
+if [[ ! -f ${binary} ]]; then echo 'is missing'; exit; fi
+if ! ${isRunning(host)}; then echo 'is another one'; exit; fi
+if ${hasSum(staged, sha256)}; then
+  echo '= waits beside the one that runs, until K3s restarts'
+else
+  echo 'is another one; the new one will wait beside it until K3s restarts'
+fi`,
+  change: async () => {
+    await ssh.push(host, file, { path: staged, mode: '0755', sha256 })
+    await ssh.capture(host, `if ! ${isRunning(host)}; then\n${switchBinary}\nfi`)
+  },
+  byHand: `${copyByHand(host, basename(file), { path: staged, mode: '0755' })}
+# Only where K3s does not run yet. Else leave it there until the restart.
+ssh ${login(host)} ${sudo(host)}mv ${staged} ${binary}`,
+  timeout: 600
+})
 
 // Kubernetes can only go up one minor version at a time, and etcd's data cannot go back.
 const mayBecome = (version: string): NodeStep => ({
   name: `may go to ${version}`,
   always: true,
-  check: `if [[ ! -x /usr/local/bin/k3s ]]; then exit; fi
-is=$(/usr/local/bin/k3s --version | awk 'NR == 1 {print $3}') || exit 0 # a binary that does not run is none
+  check: `if [[ ! -x ${binary} ]]; then exit; fi
+is=$(${binary} --version | awk 'NR == 1 {print $3}') || exit 0 # a binary that does not run is none
 minor() { cut -d. -f2 <<<"$1"; }
 if [[ $is != '${version}' && $(printf '%s\\n' "$is" '${version}' | sort -V | tail -n 1) == "$is" ]]; then
   echo "is $is, which is newer"
@@ -43,9 +87,8 @@ type Place = { name: string; path: string; mode: string }
 
 const hasFile = (host: Host, ssh: Ssh, { file, sha256 }: Artifact, { name, path, mode }: Place): NodeStep => ({
   name,
-  // openssl comes with ca-certificates. It uses the processor's SHA instructions: four times as fast as sha256sum.
   check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
-sum=$(openssl dgst -sha256 -r ${path}); [[ \${sum%% *} == '${sha256}' ]] || echo 'is another one'`,
+${hasSum(path, sha256)} || echo 'is another one'`,
   change: () => ssh.push(host, file, { path, mode, sha256 }),
   byHand: copyByHand(host, basename(file), { path, mode }),
   timeout: 600
@@ -192,33 +235,81 @@ type Gate = {
 }
 
 /**
- * The step that K3s runs with the current files. The node itself shows that a restart is due (files newer than the
- * process), so a run that was cut short before the restart still restarts next time.
+ * The step that K3s runs with the current files, and with the binary that waits. The node itself shows that a restart is
+ * due (files newer than the process), so a run that was cut short before the restart still restarts next time.
  */
-export const runsWhatIsConfigured = (host: Host, ssh: Ssh, gate?: Gate): NodeStep => {
+export const runsWhatIsConfigured = (host: Host, ssh: Ssh, { sha256 }: Pick<Artifact, 'sha256'>, gate?: Gate): NodeStep => {
   const unit = unitOf(host)
   const restart = ['systemctl daemon-reload', `systemctl restart --no-block ${unit}`]
+  const change = [`if ${hasSum(staged, sha256)}; then`, switchBinary, 'fi', ...restart].join('\n')
   const fact = {
     name: 'runs what is configured',
     check: `since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
 [[ $since == @* ]] || exit 0
+if ${hasSum(staged, sha256)}; then echo 'the new k3s waits for a restart'; fi
 cd /etc/rancher/k3s
-for file in /usr/local/bin/k3s /etc/systemd/system/${unit}.service config.yaml token agent-token audit-policy.yaml resolv.conf; do
+for file in ${binary} /etc/systemd/system/${unit}.service config.yaml token agent-token audit-policy.yaml resolv.conf; do
   if [[ -f $file && $(stat -c %Y "$file") -gt \${since#@} ]]; then echo "$file is newer than the running k3s"; fi
 done`,
     follows: true,
     within: 60
   }
-  if (!gate) return { ...fact, change: restart.join('\n') }
+  if (!gate) return { ...fact, change }
   return {
     ...fact,
     change: async () => {
       await gate.pass()
-      await ssh.capture(host, restart.join('\n'))
+      await ssh.capture(host, change)
     },
-    byHand: `${gate.byHand}\nssh ${login(host)} '${restart.map((command) => sudo(host) + command).join(' && ')}'`
+    byHand: `${gate.byHand}
+# Only where a new k3s waits:
+ssh ${login(host)} '${sudo(host)}touch ${staged} && ${sudo(host)}mv ${staged} ${binary}'
+ssh ${login(host)} '${restart.map((command) => sudo(host) + command).join(' && ')}'`
   }
 }
+
+/**
+ * Shell that prints the last errors in a unit's log: why it ended, else the last errors of K3s (`level=error`) or of its
+ * Kubernetes components (`E1126 ...`).
+ */
+export const lastErrors = (unit: string): string => `log=$(journalctl -u ${unit} -n 300 -o cat --no-pager || true)
+{ grep -E 'level=fatal|"command failed"|ubelet exited' <<<"$log" || grep -E 'level=error|^[EF][0-9]{4} ' <<<"$log" || true; } | tail -n 2 | cut -c 1-600`
+
+/**
+ * Shell that says what is wrong with a node's kubelet, and with what its log says. The kubelet is asked itself, and its
+ * Node must be Ready by a heartbeat since K3s was started: the Ready condition stays True for a while after the kubelet
+ * has died. `kubectl` is a kubectl on the node.
+ */
+export const kubeletShell = (host: Host, kubectl: string): string => {
+  const unit = unitOf(host)
+  const ready = '{range .status.conditions[?(@.type=="Ready")]}{.lastHeartbeatTime} {.status} {.message}{end}'
+  return `why_not() { echo "$1"
+${lastErrors(unit)}
+}
+answer=$({ exec 3<>/dev/tcp/127.0.0.1/10248 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && timeout 5 cat <&3; } 2>/dev/null | tr -d '\\r' || true)
+if [[ $answer != *$'\\n\\n'ok* ]]; then
+  why_not "its kubelet $([[ -z $answer ]] && echo 'does not answer on 127.0.0.1:10248' || echo "says \${answer##*$'\\n\\n'}")"; exit
+fi
+since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
+if ! node=$(${kubectl} get node ${host.name} -o jsonpath='${ready}' 2>&1); then
+  why_not "its Node cannot be read: $(tail -n 1 <<<"$node")"; exit
+fi
+read -r beat is message <<<"$node" || true
+if [[ -z $beat || $(date -d "$beat" +%s) -le \${since#@} ]]; then why_not 'has sent no heartbeat since K3s was started'; exit; fi
+if [[ $is != True ]]; then why_not "is not Ready: $message"; exit; fi`
+}
+
+// The kubelet's own credentials: it may read its Node, on a worker too.
+const ownKubectl = 'k3s kubectl --kubeconfig /var/lib/rancher/k3s/agent/kubelet.kubeconfig --request-timeout=5s'
+
+/** The step that a worker's kubelet is well since K3s was started. */
+export const hasSoundKubelet = (host: Host): NodeStep => ({
+  name: 'has a kubelet that is well',
+  check: kubeletShell(host, ownKubectl),
+  within: 180,
+  timeout: 30,
+  hint: `ssh ${login(host)} ${sudo(host)}journalctl -e -u ${unitOf(host)}; docs/workers.md, "A worker does not become Ready"`
+})
 
 const unitText = (host: Host): string => `# Written by KeyBuzz K3s HA; edits are undone.
 [Unit]

@@ -1,4 +1,6 @@
+import { join } from 'node:path'
 import { isAbort, UsageError } from '../base/errors.mts'
+import { home } from '../base/home.mts'
 import type { Run } from '../run/run.mts'
 import type { Host } from '../input/inventory.mts'
 import { givenSecret, keepSecret, keptSecret, newSecret, Secret } from '../input/secrets.mts'
@@ -17,7 +19,8 @@ const form = /^(K10[0-9a-f]{64}::[\w-]+:)?[\w.+/=-]+$/
  * The tokens of the cluster. A server that runs has them, in the secure form that pins its CA. Else they come from the
  * operator or from the bastion's files. If nobody has them an apply makes them, once (a plan uses random ones and forgets
  * them). Throws UsageError where a given token is not the cluster's. Also where the cluster exists but its token cannot be
- * found: K3s cannot decrypt its data with another one (k3s#3888).
+ * found: K3s cannot decrypt its data with another one (k3s#3888). And where the bastion's files are those of another cluster
+ * with the same environment.
  */
 export const clusterTokens = async (run: Run, { from, file }: { from: Host | undefined; file: string | undefined }): Promise<Tokens> => {
   if (run.mode === 'runbook') return namedTokens(run)
@@ -29,11 +32,12 @@ export const clusterTokens = async (run: Run, { from, file }: { from: Host | und
       remedy: 'Leave --token-file and K3S_TOKEN out: a cluster that runs is asked for its token.'
     }])
   }
+  if (from && known && run.mode !== 'validate') await refuseAnother(run.settings, known.server, from)
   const kept = await keptTokens(run.settings)
   const tokens = known ?? { server: given ?? kept?.server ?? newSecret(), agent: kept?.agent ?? newSecret() }
   if (run.mode === 'apply') {
-    await keepSecret(fileOf(run.settings, 'server'), tokens.server)
-    await keepSecret(fileOf(run.settings, 'agent'), tokens.agent)
+    await keep(run, 'server', tokens.server)
+    await keep(run, 'agent', tokens.agent)
   }
   return tokens
 }
@@ -60,6 +64,35 @@ const readTokens = async (ssh: Ssh, server: Host): Promise<Tokens | undefined> =
 
 // Each cluster has its own: without its server token a snapshot cannot be restored.
 const fileOf = ({ environment }: Settings, which: keyof Tokens): string => `${environment}-k3s-${which}-token`
+
+// K10, the SHA-256 of the cluster's CA, ::, user and password (docs.k3s.io/cli/token). A cluster whose token was rotated keeps its CA.
+const caOf = (token: Secret): string => /^K10([0-9a-f]{64})::/.exec(token.reveal())?.[1] ?? ''
+
+// Two clusters with one environment would take each other's tokens and context.
+const refuseAnother = async (settings: Settings, running: Secret, from: Host): Promise<void> => {
+  const kept = await keptSecret(fileOf(settings, 'server'))
+  if (kept === undefined || secretPart(kept) === secretPart(running)) return
+  if (caOf(kept) !== '' && caOf(kept) === caOf(running)) return
+  const nameOf = (token: Secret): string => (caOf(token) === '' ? 'CA unknown' : `CA ${caOf(token).slice(0, 8)}`)
+  throw new UsageError([{
+    file: join(home('secrets'), fileOf(settings, 'server')), what: `token (${nameOf(kept)})`,
+    expected: `the one of the cluster that ${from.name} is in (${nameOf(running)})`,
+    remedy: `It is of another cluster. Give this one another environment in the settings (${settings.environment} now). If the other one is gone for good, `
+      + 'rename the file: its snapshots cannot be restored without it.'
+  }])
+}
+
+// A former secret is needed for every snapshot that was made with it, so it stays beside the new one.
+const keep = async ({ settings, note }: Run, which: keyof Tokens, token: Secret): Promise<void> => {
+  const name = fileOf(settings, which)
+  const former = await keptSecret(name)
+  if (former && secretPart(former) !== secretPart(token)) {
+    const until = `${name}-until-${new Date().toISOString().replace(/[-:]|\.\d+/g, '')}`
+    await keepSecret(until, former)
+    note(`The former ${which} token stays in ~/.keybuzz/secrets/${until}: snapshots that were made with it need it.`)
+  }
+  await keepSecret(name, token)
+}
 
 /** The tokens as placeholders for a runbook. It says where to find them. */
 export const namedTokens = ({ settings, note }: Run): Tokens => {

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs'
 import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { createZstdDecompress } from 'node:zlib'
 import { local } from '../base/environment.mts'
 import { home } from '../base/home.mts'
 import { duration, megabytes } from '../base/words.mts'
@@ -15,9 +16,10 @@ export type Artifact = { file: string; sha256: string }
 
 /**
  * The files of a K3s release for the nodes and the bastion: `k3s` is executable and `k3s kubectl` is its kubectl.
- * `folder` is where they are. It may hold further images (lib/node/images.mts).
+ * `folder` is where they are. It may hold further images (lib/node/images.mts). `busybox` is the name of the one image in
+ * `images` that has a shell: what our own pods run, so that nodes without internet have it.
  */
-export type Release = { k3s: Artifact; images: Artifact; folder: string }
+export type Release = { k3s: Artifact; images: Artifact; folder: string; busybox: string }
 
 export type ArtifactOptions = {
   /** A folder that holds the files already (--artifacts). Goes before settings.k3s.artifacts. */
@@ -40,6 +42,9 @@ const namesFor = (arch: string): Names => ({
   sums: `sha256sum-${arch}.txt`
 })
 
+// Where the archive does not say: the busybox of K3s v1.36 (its scripts/airgap/image-list.txt), for local-path's helper pod.
+const usualBusybox = 'rancher/mirrored-library-busybox:1.37.0'
+
 const defaultCache = home('cache')
 
 const WANTED = ['k3s', 'images'] as const
@@ -54,7 +59,7 @@ const exists = async (file: string): Promise<boolean> => {
 }
 
 // What is known about a file, as long as it does not change: hashing 300 MB in each run would take seconds.
-type Memory = Record<string, { stamp: string; sha256: string; version?: string }>
+type Memory = Record<string, { stamp: string; sha256: string; version?: string; busybox?: string }>
 
 const recall = async (memory: string): Promise<Memory> => {
   try {
@@ -95,6 +100,30 @@ const examine = async (file: string, isBinary: boolean, memory: string) => {
   return found
 }
 
+/** The busybox in the release's archive of images, by the name that pods use. Read once for each archive: it takes seconds. */
+const busyboxOf = async (file: string, memory: string): Promise<string> => {
+  const known = (await recall(memory))[file]
+  if (known && typeof known.busybox !== 'string') {
+    known.busybox = await busyboxIn(file)
+    await remember(memory, { [file]: known })
+  }
+  return known?.busybox || usualBusybox
+}
+
+// '' where it has none, or cannot be read. The name goes into manifests.
+const busyboxIn = async (file: string): Promise<string> => {
+  const tar = local({ writes: true, seconds: 120, nothrow: true })`tar --extract --to-stdout --file - manifest.json`
+  try {
+    await pipeline(createReadStream(file), createZstdDecompress(), tar.stdin)
+    const saved = JSON.parse((await tar).stdout) as { RepoTags?: string[] | null }[]
+    const names = saved.flatMap(({ RepoTags }) => RepoTags ?? []).map((name) => name.replace(/^docker\.io\//, ''))
+    return names.find((name) => /^rancher\/(mirrored-library-|library-)?busybox:\w[\w.-]{0,127}$/.test(name)) ?? ''
+  } catch {
+    await tar
+    return ''
+  }
+}
+
 /** The SHA-256 of a file. The file is only read if it has changed. */
 export const sha256Of = async (file: string): Promise<string> =>
   (await examine(file, false, join(defaultCache, 'verified.json'))).sha256
@@ -105,7 +134,8 @@ export const releaseByName = ({ k3s }: Pick<Settings, 'k3s'>): Release => {
   return {
     k3s: { file: binary, sha256: '<SHA256_OF_K3S>' },
     images: { file: images, sha256: '<SHA256_OF_IMAGES>' },
-    folder: k3s.artifacts || join(defaultCache, k3s.version)
+    folder: k3s.artifacts || join(defaultCache, k3s.version),
+    busybox: usualBusybox
   }
 }
 
@@ -139,7 +169,7 @@ type Folder = { folder: string; names: Names; version: string; memory: string }
 const inspect = async ({ folder, names, version, memory }: Folder): Promise<{ release: Release; faults: Fault[] }> => {
   const faults: Fault[] = []
   const paths = { k3s: join(folder, names.k3s), images: join(folder, names.images), sums: join(folder, names.sums) }
-  const release: Release = { k3s: { file: paths.k3s, sha256: '' }, images: { file: paths.images, sha256: '' }, folder }
+  const release: Release = { k3s: { file: paths.k3s, sha256: '' }, images: { file: paths.images, sha256: '' }, folder, busybox: usualBusybox }
   const hasSums = await exists(paths.sums)
   if (!hasSums) faults.push(missing(paths.sums, version))
   const sums = hasSums ? parseSums(await readFile(paths.sums, 'utf8')) : new Map<string, string>()
@@ -171,6 +201,7 @@ const inspect = async ({ folder, names, version, memory }: Folder): Promise<{ re
       })
     }
   }
+  if (faults.length === 0) release.busybox = await busyboxOf(paths.images, memory)
   return { release, faults }
 }
 

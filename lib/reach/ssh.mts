@@ -5,7 +5,7 @@ import { execa, ExecaError } from 'execa'
 import { sshEnvironment } from '../base/environment.mts'
 import { quoted } from '../base/errors.mts'
 import { home } from '../base/home.mts'
-import { duration } from '../base/words.mts'
+import { duration, printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 
 /** What a script on a node printed, and its exit code. */
@@ -149,7 +149,7 @@ const hintFor = (host: Host, why: string): string => {
 }
 
 const unreachable = (host: Host, stderr: string): Unreachable => {
-  const why = reasonOf(stderr)
+  const why = printable(reasonOf(stderr))
   return new Unreachable(`unreachable: ssh ${login(host)} exit 255\n${why}  Hint: ${hintFor(host, why)}`)
 }
 
@@ -257,4 +257,4 @@ mv ${path}.part ${path}`
 
 /** The last lines that a failed script printed, and its exit code, for a message. */
 export const lastWords = ({ stdout, stderr, exitCode }: Result): string =>
-  [...(stderr.trim() || stdout.trim()).split('\n').slice(-6), `exit ${exitCode}`].filter(Boolean).join('\n')
+  printable([...(stderr.trim() || stdout.trim()).split('\n').slice(-6), `exit ${exitCode}`].filter(Boolean).join('\n'))

@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import type { Host } from '../input/inventory.mts'
 import { login, Unreachable, type Ssh } from '../reach/ssh.mts'
-import { withRoles, type Means } from './run.mts'
+import { withRoles, type Means, type Run } from './run.mts'
 
 /** Somebody else is at work on the cluster. */
 export class Locked extends Error {
@@ -69,6 +69,23 @@ export const takeLock = async (
     'no server answers, so the lock cannot be taken and nothing was changed\n' +
       `Hint: ssh -v ${servers[0]?.user}@${servers[0]?.address}`
   )
+}
+
+/**
+ * Holds the lock while `use` runs, for a script that only validates otherwise. It is given back however that ends. Throws
+ * Locked where somebody is at work. `script` is what a run that is refused meanwhile is told.
+ */
+export const withLock = async <Value,>(
+  run: Pick<Run, 'hosts' | 'ssh' | 'note'>,
+  script: string,
+  use: () => Promise<Value>
+): Promise<Value> => {
+  const release = await takeLock(run, { script, force: false })
+  try {
+    return await use()
+  } finally {
+    await release().catch(() => run.note('The lock could not be given back; the next run on this bastion takes it over.'))
+  }
 }
 
 const take = async (ssh: Ssh, server: Host, shell: string): Promise<string> => {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAbort, messageOf } from '../base/errors.mts'
+import { printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import { ApiAway } from '../reach/kubectl.mts'
 import { lastWords, Unreachable, type Ssh } from '../reach/ssh.mts'
@@ -47,7 +48,7 @@ export const plan = async (
   const reading = steps.filter(({ trial }) => !trial)
   const findings = await look(reading, taking, { waiting: false })
   for (const [index, step] of reading.entries()) {
-    const finding = findings[index] ?? endedEarly
+    const finding = findings[index]!
     if (holds(finding)) {
       const follows = step.follows === true && isChanging()
       outcome(follows ? { step: step.name, result: 'unknown', words: 'follows the changes above' } : okOutcome(step, finding))
@@ -70,7 +71,7 @@ export const validate = async (steps: Step[], taking: Taking, script: string): P
   begins('is looked at')
   const findings = await look(steps, taking, { waiting: false })
   for (const [index, step] of steps.entries()) {
-    const finding = findings[index] ?? endedEarly
+    const finding = findings[index]!
     const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
     const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
     outcome(holds(finding) ? okOutcome(step, finding) : { ...unlessBlind(step, finding, taking), ...remedy })
@@ -98,7 +99,7 @@ export const apply = async (steps: Step[], taking: Taking): Promise<number> => {
       findings = await look(rest, taking, { waiting: true, change: changing ? rest[0]?.change : undefined })
     } catch (error) {
       if (isAbort(error) || error instanceof Unreachable || !changing) throw error
-      return fail(rest[0]!, { words: messageOf(error) })
+      return fail(rest[0]!, { words: printable(messageOf(error)) })
     }
     for (const [index, finding] of findings.entries()) {
       const step = steps[at]!
@@ -175,7 +176,7 @@ const ask = async ({ check, timeout = 60 }: Asked, seconds: number, signal: Abor
       signal.throwIfAborted()
     } catch (error) {
       if (isAbort(error)) throw error
-      finding = { words: messageOf(error), failed: true, blind: error instanceof ApiAway }
+      finding = { words: printable(messageOf(error)), failed: true, blind: error instanceof ApiAway }
     }
     if (holds(finding) || Date.now() >= end) return finding
     await sleep(1000, undefined, { signal })
@@ -201,8 +202,6 @@ const onHost = (host: Host | undefined): Host => {
   if (host) return host
   throw new TypeError('a step of the cluster has shell for a node')
 }
-
-const endedEarly: Finding = { words: 'the check ended early', failed: true }
 
 type Found = Pick<Finding, 'words' | 'blind' | 'evidence'>
 

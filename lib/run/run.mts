@@ -1,5 +1,6 @@
 import pMap from 'p-map'
 import { isAbort, messageOf } from '../base/errors.mts'
+import { printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
@@ -49,13 +50,15 @@ export type Run = {
   note: (line: string) => void
   /**
    * Does steps on hosts, as many hosts at once as ssh.parallel says. With `atOnce` an apply does so many at once, and
-   * starts no other host after one of them has failed.
+   * starts no other host after one of them has failed. With `firstAlone` the first host then goes alone.
    */
-  on: (hosts: Host[], steps: (host: Host) => NodeStep[] | Promise<NodeStep[]>, options?: { atOnce?: number }) => Promise<void>
+  on: (hosts: Host[], steps: (host: Host) => NodeStep[] | Promise<NodeStep[]>, options?: { atOnce?: number; firstAlone?: boolean }) => Promise<void>
   /** Does steps of the cluster, from the bastion. */
   once: (steps: ClusterStep[]) => Promise<void>
   /** Asks hosts, and returns what each printed, by its name. A host that fails is reported and left out. */
   ask: (hosts: Host[], question: Question) => Promise<Map<string, string>>
+  /** Says that the story ends here, because of what did not hold. */
+  skipRest: () => void
   /** True as long as nothing failed on the host, or in the steps of the cluster. */
   stands: (target: Host | 'cluster') => boolean
 }
@@ -115,7 +118,7 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
       if (isAbort(error)) throw error
       if (error instanceof Unreachable) unreachable.add(target)
       const step = error instanceof Unreachable ? 'answers over ssh' : 'can be worked on'
-      outcome({ step, result: 'failed', words: messageOf(error) })
+      outcome({ step, result: 'failed', words: printable(messageOf(error)) })
     }
     listener.ends(target)
   }
@@ -131,16 +134,20 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
     ...withRoles(hosts),
     mode,
     note: listener.note,
+    skipRest: () => listener.note(`The rest of ${script} is skipped, because of the lines above.`),
     stands: (target) => !out.has(target === 'cluster' ? target : target.name),
-    on: async (some, steps, { atOnce } = {}) => {
+    on: async (some, steps, { atOnce, firstAlone = false } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
       const dependent = anyPending
       const hosts = left(some)
-      await each(hosts, careful ? atOnce : settings.ssh.parallel, async (host) => {
+      const work = async (host: Host): Promise<void> => {
         const broken = hosts.find(({ name }) => failed.has(name))
         if (careful && broken) return skip(host.name, `because ${broken.name} failed`)
         await take(host.name, host, async () => steps(host), dependent)
-      })
+      }
+      const alone = careful && firstAlone ? 1 : 0
+      await each(hosts.slice(0, alone), 1, work)
+      await each(hosts.slice(alone), careful ? atOnce : settings.ssh.parallel, work)
     },
     once: async (steps) => {
       if (out.has('cluster')) return skip('cluster', afterFailure)

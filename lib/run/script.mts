@@ -240,7 +240,7 @@ const explain = (error: unknown, interrupted: boolean): number => {
 
 const converge = async (operation: Operation): Promise<number> => {
   const { scripts, flags, means, report } = operation
-  if (flags['force-unlock']) needTerminal('--force-unlock')
+  if (flags['force-unlock'] && !flags.plan) needTerminal('--force-unlock')
   const started = performance.now()
   const plan: Section[] = []
   for (const script of scripts) plan.push(await tell(script, 'plan', operation, plan.some(hasChanges)))
@@ -249,8 +249,8 @@ const converge = async (operation: Operation): Promise<number> => {
     return print(operation, code, sections, started)
   }
   const failed = plan.some(hasFailures) ? exitCodes.failed : undefined
-  const refusals = plan.flatMap(({ hosts }) => [...hosts].flatMap(([target, outcomes]) =>
-    outcomes.filter(({ refuses }) => refuses).map(({ step }) => `${target} "${step}"`)))
+  const refusals = [...new Set(plan.flatMap(({ hosts }) => [...hosts].flatMap(([target, outcomes]) =>
+    outcomes.filter(({ refuses }) => refuses).map(({ step }) => `${target} "${step}"`))))]
   const changes = plan.some(hasChanges)
   if (refusals.length > 0) {
     report.say(`Nothing may be changed while these fail: ${refusals.join(', ')}.`)

@@ -1,3 +1,5 @@
+import { printable } from '../base/words.mts'
+
 type Fact = {
   /** Reads as a fact: "has swap off". */
   name: string
@@ -47,7 +49,7 @@ export type Finding = { words: string; failed: boolean; blind?: boolean; evidenc
 
 /** The finding of a check that ran: the evidence and what differs, separated. */
 export const findingOf = (printed: string): Finding => {
-  const lines = printed.trim().split('\n')
+  const lines = printable(printed).trim().split('\n')
   const evidence = lines.filter((line) => line.startsWith('= ')).map((line) => line.slice(2))
   const words = lines.filter((line) => !line.startsWith('= ')).join('\n').trim()
   return { words, failed: false, ...(evidence.length > 0 ? { evidence: evidence.join('\n') } : {}) }
@@ -89,6 +91,7 @@ look_at() {
     if { [[ $code -eq 0 ]] && nothing_differs "$words"; } || ((SECONDS >= end)); then break; fi
     sleep 1
   done
+  words=\${words//$'\\x1e'/?} # what a check prints may be somebody else's text
   printf '${mark}%s\\n%s' "$code" "$words"
   ${waiting ? 'if [[ $code -ne 0 ]] || ! nothing_differs "$words"; then exit 0; fi' : ':'}
 }
@@ -111,7 +114,7 @@ export const batchFindings = ({ stdout, stderr }: { stdout: string; stderr: stri
       const [code = '', ...lines] = part.split('\n')
       const words = lines.join('\n').trim()
       if (code === '0') return findingOf(words)
-      return { words: [errors[index]?.trim(), words, `exit ${code}`].filter(Boolean).join('\n'), failed: true }
+      return { words: printable([errors[index]?.trim(), words, `exit ${code}`].filter(Boolean).join('\n')), failed: true }
     })
 }
 

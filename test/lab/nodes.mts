@@ -54,7 +54,7 @@ export const restart = async (name: string): Promise<void> => {
  */
 export const reset = (names: string[] = [bastionMachine, ...allNodes].map(({ name }) => name)): Promise<void> =>
   locked(() => undefined, async () => {
-    const progress = createProgress(false)
+    const progress = createProgress({ terminal: false })
     const some = names.map(machine)
     const there = await engine()
     await Promise.all(some.map((one) => remove(there, one)))

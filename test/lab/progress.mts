@@ -11,13 +11,20 @@ export type Progress = {
   durations: () => string
 }
 
+/** Where it writes to. Where it is no terminal, a task that is silent for `heartbeat` ms is said to go on. */
+export type Output = { terminal?: boolean; write?: (text: string) => void; heartbeat?: number }
+
 /** Milliseconds between two lines about one task where they stay on the screen. */
 const quiet = 2000
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
 
 /** Writes to stderr: one live line on a terminal, else a timestamped line for each event. */
-export const createProgress = (terminal: boolean = process.stderr.isTTY): Progress => {
+export const createProgress = ({
+  terminal = process.stderr.isTTY,
+  write = (text) => void process.stderr.write(text),
+  heartbeat = 20_000
+}: Output = {}): Progress => {
   const running = new Map<string, string>()
   const taken: { name: string; ms: number }[] = []
   const spinner = terminal ? ora({ stream: process.stderr, discardStdin: false, hideCursor: false }) : undefined
@@ -34,11 +41,11 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
   }
   const line = (mark: string, text: string): void => {
     if (!spinner) {
-      process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${mark} ${text}\n`)
+      write(`${new Date().toISOString().slice(11, 19)} ${mark} ${text}\n`)
       return
     }
     spinner.stop()
-    process.stderr.write(`${mark} ${text}\n`)
+    write(`${mark} ${text}\n`)
     draw()
   }
 
@@ -48,6 +55,10 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
     if (spinner) draw()
     else line('…', name)
     let told = began
+    const beat = spinner ? undefined : setInterval(() => {
+      const doing = running.get(name)?.replace(/ *\.\.\.$/, '') || 'at work'
+      line('…', `${name}: ${doing}, ${Math.round((performance.now() - began) / 1000)} s so far`)
+    }, heartbeat)
     const say = (text: string): void => {
       if (running.get(name) === text) return
       running.set(name, text)
@@ -55,6 +66,7 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
       else if (performance.now() - told > quiet) {
         told = performance.now()
         line('…', `${name}: ${text}`)
+        beat?.refresh()
       }
     }
     try {
@@ -69,6 +81,8 @@ export const createProgress = (terminal: boolean = process.stderr.isTTY): Progre
       running.delete(name)
       line('✗', `${name}  ${seconds(performance.now() - began)}`)
       throw error
+    } finally {
+      clearInterval(beat)
     }
   }
 

@@ -4,8 +4,9 @@ import { delimiter, join } from 'node:path'
 
 /**
  * Puts an `ssh` on PATH that runs the command on this machine, as the user who runs the test. An address of 192.0.2.255
- * does not answer. $FAKE_LOGIN is a file that the login shell reads. What a script does with the lock of the cluster, it does with `lock` in the folder that is returned; and
- * $FAKE_SSH has the words that ssh was called with. Set HOME before lib/reach/ssh.mts is imported: it keeps its sockets there.
+ * does not answer; 192.0.2.254 fails with what the file $FAKE_FAULT says. $FAKE_LOGIN is a file that the login shell reads.
+ * What a script does with the lock of the cluster, it does with `lock` in the folder that is returned; and $FAKE_SSH has the
+ * words that ssh was called with. Set HOME before lib/reach/ssh.mts is imported: it keeps its sockets there.
  */
 export const useFakeSsh = (): string => {
   const folder = mkdtempSync(join(tmpdir(), 'keybuzz-fake-ssh-'))

@@ -1,7 +1,7 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bastion, bastionStart, labUp, reset } from '../nodes.mts'
 import { applyAll, everyNode, kubectl, leftovers, masters, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 await reset()

@@ -1,7 +1,7 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { labUp } from '../nodes.mts'
-import { applyAll, kubectl, on, those } from './cluster.mts'
+import { applyAll, kubectl, on, script, those } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 
@@ -35,6 +35,36 @@ test('nodes that drifted are found by a plan and mended by an apply', async () =
   assert.is(again.exitCode, 0, again.text)
   const podsAfter = await kubectl('get', 'pods', '-A', '-o', 'jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].restartCount}{"\\n"}{end}')
   assert.is(podsAfter, podsBefore, 'no container was restarted')
+})
+
+test('what the next boot would undo is named before it comes, with the file', async () => {
+  await Promise.all([
+    on('k3s-worker-01', 'echo vm.overcommit_memory=2 > /etc/sysctl.d/99-hardening.conf'),
+    on('k3s-worker-02', 'cp /etc/ufw/sysctl.conf /root/sysctl.before; echo net/ipv4/ip_forward=0 >> /etc/ufw/sysctl.conf'),
+    on('k3s-worker-03', 'echo ubuntu-8gb > /etc/hostname'),
+    on('k3s-worker-04', `printf '%s\\n' '[Swap]' What=/swapfile '[Install]' WantedBy=swap.target > /etc/systemd/system/swapfile.swap
+systemctl enable --quiet swapfile.swap`)
+  ])
+  const plan = await script('09_k3s_01_prepare', '--plan').finally(() => Promise.all([
+    on('k3s-worker-01', 'rm /etc/sysctl.d/99-hardening.conf'),
+    on('k3s-worker-02', 'cat /root/sysctl.before > /etc/ufw/sysctl.conf; rm /root/sysctl.before'),
+    on('k3s-worker-03', 'hostname > /etc/hostname')
+  ]))
+  assert.equal(those(plan, 'failed').toSorted(), [
+    'k3s-worker-01: has no file that undoes the sysctls at boot',
+    'k3s-worker-02: has no file that undoes the sysctls at boot',
+    'k3s-worker-03: is called k3s-worker-03'
+  ])
+  assert.equal(those(plan, 'pending'), ['k3s-worker-04: has no unit that turns swap on at boot'])
+  const text = JSON.stringify(plan.scripts)
+  assert.match(text, /\/etc\/sysctl\.d\/99-hardening\.conf sets vm\.overcommit_memory = 2, expected 1/)
+  assert.match(text, /\/etc\/ufw\/sysctl\.conf sets net\.ipv4\.ip_forward = 0, expected 1/)
+  assert.match(text, /\/etc\/hostname says ubuntu-8gb/)
+
+  const apply = await script('09_k3s_01_prepare', '--yes')
+  assert.is(apply.exitCode, 0, apply.text)
+  assert.equal(those(apply, 'changed'), ['k3s-worker-04: has no unit that turns swap on at boot'])
+  await on('k3s-worker-04', 'rm /etc/systemd/system/swapfile.swap; systemctl daemon-reload')
 })
 
 test.run()

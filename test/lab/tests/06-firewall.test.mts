@@ -1,7 +1,7 @@
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { labUp } from '../nodes.mts'
 import { on, script, those } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
 
@@ -33,13 +33,18 @@ test('a change of the firewall that locks the bastion out is taken back by the n
   assert.equal(those(mended, 'changed'), [`${node}: has the firewall of the cluster`])
 })
 
-test('a rule of the operators that opens etcd or VXLAN to everybody is told, and never touched', async () => {
-  await on(node, 'ufw allow 8472/udp')
+test('a rule of the operators that opens etcd or VXLAN to everybody is told with its number, and never touched', async () => {
+  await on(node, 'ufw allow 10250/tcp; ufw allow 8472/udp')
+  const numbered = await on(node, 'ufw status numbered')
   const plan = await prepare('--plan')
   assert.equal(those(plan, 'failed').slice(0, 1), [`${node}: has the firewall of the cluster`])
   assert.match(plan.text, /"ufw allow 8472\/udp" opens 8472\/udp beyond the private network/)
+  for (const port of ['10250/tcp', '8472/udp']) {
+    const number = new RegExp(`^\\[ *(\\d+)\\] ${port} +ALLOW IN +Anywhere *$`, 'm').exec(numbered)?.[1]
+    assert.ok(plan.text.includes(`rule ${number} of \`ufw status numbered\`, "ufw allow ${port}" opens ${port}`), plan.text)
+  }
   assert.match(await on(node, 'ufw show added'), /^ufw allow 8472\/udp$/m)
-  await on(node, 'ufw delete allow 8472/udp')
+  await on(node, 'ufw delete allow 8472/udp; ufw delete allow 10250/tcp')
   assert.is((await prepare('--plan')).exitCode, 0)
 })
 

@@ -1,5 +1,5 @@
 // The runbook of 03 for one worker is done by hand on a bare node, as an operator would without this tool.
-import { test } from 'uvu'
+import { test } from './timed.mts'
 import * as assert from 'uvu/assert'
 import { bastion, exec, labUp, reset } from '../nodes.mts'
 import { applyAll, on, script, those, until } from './cluster.mts'

@@ -26,6 +26,13 @@ export const script = async (name: string, ...flags: string[]): Promise<Run> => 
 
 export const applyAll = (...flags: string[]): Promise<Run> => script('09_k3s_apply_all', ...flags)
 
+/** Has the cluster as the scripts make it, whatever there was before. Throws with what the operator would have seen. */
+export const converge = async (): Promise<Run> => {
+  const run = await applyAll('--yes')
+  if (run.exitCode !== 0) throw new Error(run.text)
+  return run
+}
+
 /** "k3s-worker-01: has the token" of every outcome of the kinds asked for. */
 export const those = (run: Run, ...results: string[]): string[] =>
   run.scripts.flatMap(({ hosts }) =>

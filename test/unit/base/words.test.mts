@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { age, closest, duration, mebibytes, megabytes, milliseconds, plural } from '../../../lib/base/words.mts'
+import { age, closest, duration, mebibytes, megabytes, milliseconds, plural, printable } from '../../../lib/base/words.mts'
 
 test('a noun has its number', () => {
   assert.equal([0, 1, 2].map((count) => plural(count, 'host')), ['0 hosts', '1 host', '2 hosts'])
@@ -22,6 +22,11 @@ test('a duration is read at a glance', () => {
 
 test('an age', () => {
   assert.equal([0.9, 59.9, 60, 3599, 7300].map(age), ['0 s', '59 s', '1 min', '59 min', '2 h'])
+})
+
+test('text from elsewhere cannot drive a terminal', () => {
+  assert.is(printable('a\u001b]0;title\u0007\u009b2J\u202e\u200bb\n\tc\r'), 'a?]0;title??2J??b\n\tc?')
+  assert.is(printable('Zugriff verweigert: é 中'), 'Zugriff verweigert: é 中')
 })
 
 test('milliseconds have a decimal below ten', () => {

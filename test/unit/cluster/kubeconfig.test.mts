@@ -14,7 +14,7 @@ const home = mkdtempSync(join(tmpdir(), 'keybuzz-home-'))
 process.env['HOME'] = home
 const { kubeconfig } = await import('../../../lib/base/home.mts')
 const { defaultSettings } = await import('../../../lib/input/settings.mts')
-const { answersThroughBalancer, hasContext, isCertified } = await import('../../../lib/cluster/kubeconfig.mts')
+const { answersThroughBalancer, hasContext, hasReadableKubeconfig, isCertified } = await import('../../../lib/cluster/kubeconfig.mts')
 const { answeringSsh } = await import('../../support/answering-ssh.mts')
 const { fakeKubectl } = await import('../../support/fake-kubectl.mts')
 // The tests remove its folder.
@@ -150,6 +150,32 @@ test('a file from which kubectl has removed the last context is filled again', a
   await step.change!()
   assert.is(await step.check(), '')
   assert.is(written()['current-context'], 'keybuzz-prod')
+})
+
+test('a context of another cluster is told in the plan, and kept by another name', async () => {
+  const sshOf = (ca: string) => answeringSsh(() => ofServer.replace('Q0E=', ca))
+  await hasContext({ settings, ssh: sshOf('b2xk') }, first).change!()
+  assert.is(await step.check(), 'names a cluster with another CA (cba06b57, https://10.0.0.10:6443), which stays as keybuzz-prod-cba06b57')
+  await step.change!()
+  assert.is(await step.check(), '')
+  assert.equal((written()['contexts'] as { name: string }[]).map(({ name }) => name), ['keybuzz-prod', 'keybuzz-prod-cba06b57'])
+})
+
+test('what is no kubeconfig stops everything before the first change', async () => {
+  assert.is(hasReadableKubeconfig.always, true)
+  assert.is(await hasReadableKubeconfig.check(), '')
+  put('kind: Config\ncontexts: null\n')
+  assert.is(await hasReadableKubeconfig.check(), '')
+  put('some words\n')
+  for (const work of [hasReadableKubeconfig.check, step.check, step.change!])
+    await work().then(() => assert.unreachable(), (error: Error) => assert.match(error.message, /config:1 kubeconfig "some words": expected /))
+  assert.is(readFileSync(kubeconfig, 'utf8'), 'some words\n')
+})
+
+test('what a server prints instead of its kubeconfig is not kept', async () => {
+  for (const text of ['', 'Welcome', ofServer.replace('S0VZ', '"$(reboot)"')])
+    await hasContext({ settings, ssh: answeringSsh(() => text) }, first).check()
+      .then(() => assert.unreachable(), (error: Error) => assert.is(error.message, 'the server has no kubeconfig yet'))
 })
 
 test('a server without a kubeconfig says so, and the file stays as it is', async () => {

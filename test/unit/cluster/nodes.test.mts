@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { remembered } from '../../../lib/base/wait.mts'
-import { getNodes, hasNoStaleNode, is, isReadyNode, type Node } from '../../../lib/cluster/nodes.mts'
+import { getNodes, hasNoStaleNode, is, isReadyNode, knowsEveryNode, type Node } from '../../../lib/cluster/nodes.mts'
 import { removeOldNetwork } from '../../../lib/node/k3s.mts'
 import type { NodeStep } from '../../../lib/run/step.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
@@ -76,6 +76,36 @@ test('by hand the password is looked for too, as root', () => {
   const { look, byHand } = stale('password').step
   assert.match(look!, /^kubectl get node k3s-worker-01 .*\nssh admin@10\.0\.0\.110 sudo ls \/etc\/rancher\/node\/password$/)
   assert.match(byHand!, /^kubectl delete node k3s-worker-01 --timeout=60s\nssh admin@10\.0\.0\.110 'sudo ip link delete cni0;/)
+})
+
+const knows = async (answer: Parameters<typeof answeringSsh>[0]) => {
+  const ssh = answeringSsh(answer)
+  const second = hostOf('k3s-master-02', { address: '10.0.0.101', role: 'server' })
+  const step = knowsEveryNode({ hosts: [server, second, host], servers: [server, second], ssh })
+  return { step, said: await step.check() }
+}
+
+test('a node of the cluster that is not in servers.tsv is told by name, and refuses an apply from the plan on', async () => {
+  const { step, said } = await knows(() => 'node/k3s-master-01\nnode/k3s-worker-05\nnode/k3s-worker-01\n')
+  assert.is(said, '= 3 nodes\nk3s-worker-05 is a node of the cluster, and not in servers.tsv')
+  assert.is(step.always, true)
+  assert.match(step.hint ?? '', /docs\/workers\.md, "Remove a node for good"/)
+  assert.match(step.look, /for server in root@10\.0\.0\.100 root@10\.0\.0\.101; do ssh "\$server" k3s kubectl/)
+})
+
+test('one server that answers is enough, and bare servers know of no node', async () => {
+  const { said } = await knows((_, { name }) => {
+    if (name === server.name) throw Object.assign(new Error('unreachable'), { name: 'Unreachable' })
+    return 'node/k3s-master-02\n'
+  })
+  assert.is(said, '= 1 node')
+  assert.is((await knows(() => '')).said, '= no server knows of any node')
+  assert.is((await knows(() => ({ exitCode: 1, stdout: 'node/half' }))).said, '= no server knows of any node', 'an API that fails halfway')
+})
+
+test('an interruption is no answer of a server', async () => {
+  const interrupted = Object.assign(new Error('interrupted'), { name: 'AbortError' })
+  await knows(() => { throw interrupted }).then(() => assert.unreachable(), (error: unknown) => assert.is(error, interrupted))
 })
 
 test.run()

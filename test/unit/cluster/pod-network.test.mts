@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { podMatrix, resolveEverywhere } from '../../../lib/cluster/pod-network.mts'
+import { podMatrix, resolveEverywhere, toldOnce } from '../../../lib/cluster/pod-network.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
 import { fakeKubectl } from '../../support/fake-kubectl.mts'
 import { hostOf } from '../../support/hosts.mts'
@@ -38,6 +38,8 @@ const inPod = (texts: Record<string, string>) => {
   return async (words: string): Promise<string> => (await promisify(execFile)('bash', ['-c', words], { env: { ...process.env, PATH: path } })).stdout
 }
 
+const packets = 'Hint: is 8472/udp open between the private addresses, in the firewall of the hosting network too?'
+
 const block = 'head -c 65536 /dev/zero'
 const wget = (cases: string): string => `case \${!#} in ${cases} *:8080/block) ${block};; http://10.43.7.7/name) printf %s $(shuf -n 1 -e a b c);; esac`
 
@@ -49,31 +51,65 @@ test('pods that reach one another, and the service that every node answers, are 
 test('a pod that does not answer, or not in full, is told by its node and address', async () => {
   const cases = '*10.42.1.2:*) exit 1;; *10.42.2.2:*) head -c 1400 /dev/zero;;'
   const answers = await podMatrix(cluster({ exec: inPod({ wget: wget(cases) }) }), [a])
-  assert.is(answers.get('a'), 'no answer from the pod on b (10.42.1.2)\nno answer from the pod on c (10.42.2.2)')
+  assert.is(answers.get('a'), `no answer from the pod on b (10.42.1.2)\nno answer from the pod on c (10.42.2.2)\n${packets}`)
 })
 
 test('a service that only some nodes answer, and one that nobody answers, is told', async () => {
   const some = await podMatrix(cluster({ exec: inPod({ wget: wget('http://10.43.7.7/name) printf b;;') }) }), [a])
-  assert.is(some.get('a'), 'the service address 10.43.7.7 was answered by b only')
+  assert.is(some.get('a'), `the service address 10.43.7.7 was answered by b only\n${packets}`)
   const none = await podMatrix(cluster({ exec: inPod({ wget: wget('http://10.43.7.7/name) exit 1;;') }) }), [a])
-  assert.is(none.get('a'), 'no answer from the service address 10.43.7.7')
+  assert.is(none.get('a'), `no answer from the service address 10.43.7.7\n${packets}`)
 })
 
-test('a pod that is missing is told on its own node and on every other', async () => {
-  const answers = await podMatrix(cluster({ unready: [c], exec: inPod({ wget: `${wget('')}`.replace('a b c', 'a b') }) }), [a, c])
-  assert.equal(answers, new Map([['a', 'no netcheck pod is ready on c'], ['c', 'its netcheck pod is not ready']]))
+test('a pod that is not ready is told once, at its own node, with its own words and a hint that fits', async () => {
+  const answers = await podMatrix(cluster({ unready: [c], exec: inPod({ wget: `${wget('')}`.replace('a b c', 'a b') }) }), [a, b, c])
+  assert.equal(answers, new Map([
+    ['a', '= without c: see there'], ['b', '= without c: see there'],
+    ['c', `its netcheck pod is not ready: Running\nHint: kubectl -n keybuzz-netcheck describe pods; docs/workers.md, "Rebuild a node's containerd"`]
+  ]))
 })
 
 test('a pod that cannot be asked is told, and the others are asked all the same', async () => {
   const kubectl = cluster({
     exec: async (_, name) => {
       if (name === 'netcheck-b') throw new Error('error dialing backend: dial tcp 10.0.0.101:10250: i/o timeout')
-      return 'asked\n'
+      return 'no answer from the service address 10.43.7.7\n'
     }
   })
   assert.equal(await podMatrix(kubectl, [a, b]), new Map([
-    ['a', 'asked'], ['b', 'its pod could not be asked: error dialing backend: dial tcp 10.0.0.101:10250: i/o timeout']
+    ['a', `= without b: see there\nno answer from the service address 10.43.7.7\n${packets}`],
+    ['b', 'its pod could not be asked: error dialing backend: dial tcp 10.0.0.101:10250: i/o timeout\nHint: is 10250/tcp open from the servers to it, and its kubelet well?']
   ]))
+})
+
+const nobody = (...names: string[]): string => names.map((name) => `no answer from the pod on ${name} (10.42.0.2)`).join('\n')
+
+test('a node that no other one reaches is told there alone, and what follows from it nowhere', () => {
+  const told = toldOnce(new Map([
+    ['a', { said: `${nobody('c')}\nno answer from the service address 10.43.7.7` }],
+    ['b', { said: `${nobody('c')}\nthe service address 10.43.7.7 was answered by a b only` }],
+    ['c', { said: `${nobody('a', 'b')}\nno answer from the service address 10.43.7.7` }]
+  ]))
+  assert.equal(told, new Map([
+    ['a', '= without c: see there'], ['b', '= without c: see there'], ['c', `no other node reaches its pod\n${packets}`]
+  ]))
+})
+
+test('a way that only one of two nodes lacks is told where it is missed', () => {
+  const told = toldOnce(new Map([['a', { said: nobody('c') }], ['b', { said: '' }], ['c', { said: '' }]]))
+  assert.equal(told, new Map([['a', `${nobody('c')}\n${packets}`], ['b', ''], ['c', '']]))
+})
+
+test('what is wrong beside a sick node is told all the same', () => {
+  const told = toldOnce(new Map([['a', { said: `${nobody('b', 'c')}\nno answer from the service address x` }], ['b', { said: nobody('c') }], ['c', { said: nobody('a') }]]))
+  assert.is(told.get('c'), `no other node reaches its pod\n${packets}`)
+  assert.is(told.get('b'), '= without c: see there')
+  assert.is(told.get('a'), `= without c: see there\n${nobody('b')}\nno answer from the service address x\n${packets}`)
+})
+
+test('a pod network that is closed everywhere is one line on each node', () => {
+  const told = toldOnce(new Map([['a', { said: nobody('b', 'c') }], ['b', { said: nobody('a', 'c') }], ['c', { said: nobody('a', 'b') }]]))
+  assert.equal([...told.values()], Array(3).fill(`no other node reaches its pod\n${packets}`))
 })
 
 test('an interruption is no answer of a pod', async () => {
@@ -101,6 +137,23 @@ test('a name that is not resolved is told, and at which replica', async () => {
 test('where there is no CoreDNS at all, none is counted', async () => {
   const answers = await resolveEverywhere(cluster({ dns: '', exec: inPod({ nslookup: 'false' }) }), [a], ['example.com'])
   assert.is(answers.get('a'), '= example.com, by 0 of 0 replicas of CoreDNS\nexample.com is not resolved')
+})
+
+test('an address that is none gets into no shell', async () => {
+  const evil = '10.42.0.9;reboot'
+  const scripts: string[] = []
+  const exec = async (words: string): Promise<string> => (scripts.push(words), '')
+  await resolveEverywhere(cluster({ dns: `$(reboot) 10.42.0.9 ${evil}`, exec }), [a], ['example.com'])
+  const kubectl = fakeKubectl(async (command) => {
+    if (command.includes('get service')) return '10.43.7.7'
+    if (command.includes('get pods')) return JSON.stringify({ items: [pod(a, 0), { ...pod(b, 1), status: { ...pod(b, 1).status, podIP: evil } }] })
+    return exec(command)
+  })
+  assert.match((await podMatrix(kubectl, [a, b])).get('b')!, /its netcheck pod is not ready/)
+  assert.equal(scripts.filter((words) => words.includes('reboot')), [])
+  assert.match(scripts.join('\n'), /for replica in 10\.42\.0\.9; do/)
+  const service = fakeKubectl(async (command) => (command.includes('get service') ? 'None' : JSON.stringify({ items: [] })))
+  await podMatrix(service, [a]).then(() => assert.unreachable(), (error: Error) => assert.is(error.message, 'the Service netcheck has no IPv4 address: "None"'))
 })
 
 test('of many replicas a pod asks eight, and all pods together each one', async () => {

@@ -60,7 +60,7 @@ const trial = (keeps: (written: string) => string, looks = 0) => {
     })
     return ''
   })
-  return { asked, step: volumesOutlivePods({ kubectl, signal }) }
+  return { asked, step: volumesOutlivePods({ kubectl, signal }, 'rancher/mirrored-library-busybox:1.99') }
 }
 
 test('what one pod has written the next one reads, and all is removed again', async () => {
@@ -86,6 +86,7 @@ kubectl() { if [[ $* == 'apply -f -' ]]; then cat; else echo "kubectl $*"; fi; }
   const { stdout, stderr } = spawnSync('bash', ['-c', shell], { cwd: join(import.meta.dirname, '../../..'), encoding: 'utf8' })
   assert.is(stderr, '')
   assert.match(stdout, /^ {2}name: keybuzz-volume-trial$/m)
+  assert.match(stdout, /^ +image: rancher\/mirrored-library-busybox:1\.99$/m)
   assert.not.match(stdout, /\$\{/)
   assert.match(stdout, /kubectl -n keybuzz-volume-trial exec deploy\/trial -- cat \/data\/written\n/)
 })

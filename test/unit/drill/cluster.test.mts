@@ -44,13 +44,16 @@ const leads = 'etcd_server_is_leader 1\netcd_server_is_learner 0\n{"health":"tru
 const follows = leads.replace('leader 1', 'leader 0')
 const well = { 'master-a': leads, 'master-b': follows, 'master-c': follows }
 
+const busybox = 'rancher/mirrored-library-busybox:1.99'
+
 test('the pods of the manifest are those that are waited for', async () => {
-  const [namespace, deployment] = parseAllDocuments(await readManifest('09_drill/moving-pods.yaml')).map((one) => one.toJS())
+  const [namespace, deployment] = parseAllDocuments(await readManifest('09_drill/moving-pods.yaml', { BUSYBOX: busybox })).map((one) => one.toJS())
   assert.is(namespace.metadata.name, 'keybuzz-drill')
+  assert.is(deployment.spec.template.spec.containers[0].image, busybox)
   assert.equal([deployment.metadata.namespace, deployment.spec.replicas], ['keybuzz-drill', 3])
   const asked: string[] = []
   const kubectl = fakeKubectl((command) => (asked.push(command), command.startsWith('get pods') ? items([pod(), pod(), pod()]) : ''))
-  await withPods(kubectl, signal, async () => {})
+  await withPods({ kubectl, signal, busybox }, async () => {})
   assert.ok(asked.some((command) => command.startsWith('get namespace keybuzz-drill ')))
   assert.ok(asked.includes('get pods -n keybuzz-drill -o json'))
 })
@@ -64,7 +67,7 @@ test("the drill's pods are used once all run, and removed whatever comes of it",
     if (command.startsWith('get namespace')) return ''
     return command.startsWith('get pods') ? items([pod(), pod(), pod({ ready: looks++ > 0 })]) : ''
   })
-  const failure = await withPods(kubectl, signal, async () => { throw new Error('the world is round') }).catch((error: Error) => error)
+  const failure = await withPods({ kubectl, signal, busybox }, async () => { throw new Error('the world is round') }).catch((error: Error) => error)
   assert.is((failure as Error).message, 'the world is round')
   assert.is(looks, 2)
   assert.equal(asked, ['get', 'apply', 'get', 'get', 'delete'])
@@ -78,7 +81,7 @@ test('a namespace that an earlier drill is still removing is waited for', async 
     if (command.startsWith('get namespace')) return phases.shift() ?? ''
     return command.startsWith('get pods') ? items([pod(), pod(), pod()]) : ''
   })
-  assert.is(await withPods(kubectl, signal, async () => 'used'), 'used')
+  assert.is(await withPods({ kubectl, signal, busybox }, async () => 'used'), 'used')
   assert.equal(asked.slice(0, 3), ['get namespace', 'get namespace', 'apply --server-side'])
 })
 

@@ -228,6 +228,7 @@ test('a rule that cannot be removed is an error, not a success', async () => {
 
 test('a pod without processes is told', async () => {
   try {
+    assert.throws(() => killPod("x' /proc; reboot; '"), /no pod has such a uid/)
     await ssh.capture(node, killPod('0f0e0d0c-0b0a-4908-8706-050403020100', 1))
     assert.unreachable()
   } catch (error) {

@@ -14,9 +14,11 @@ const folder = useFakeSsh()
 const log = join(folder, 'log')
 // Each server says of its etcd what a file named after its address holds.
 writeFileSync(join(folder, 'ssh'), `#!/bin/bash
+if [[ $1 == -V ]]; then exit; fi
 for word; do target=$command; command=$word; done
 read -r seconds size
 script=$(head -c "$size")
+eval "\${script%%$'\\n'*}" # its mark
 case $script in
   *systemd-run*) echo "cut $target" >> ${log} ;;
   *2381*) cat "${folder}/\${target#*@}" || exit 1 ;;
@@ -27,6 +29,7 @@ chmodSync(join(folder, 'ssh'), 0o755)
 
 const { drill, DrillFailed } = await import('../../../lib/drill/drill.mts')
 const { createRun } = await import('../../../lib/run/run.mts')
+const { releaseByName } = await import('../../../lib/reach/release.mts')
 const { createSsh } = await import('../../../lib/reach/ssh.mts')
 const { defaultSettings } = await import('../../../lib/input/settings.mts')
 
@@ -78,7 +81,7 @@ const start = ({ etcd = [leader, follower, follower], left = '', unready, voters
   const { signal } = interrupt
   const run: Run = createRun({
     mode: 'apply', script: 'x', hosts: few, chosen: few, pending: false, signal, kubectl, ssh: createSsh({ signal }),
-    release: () => { throw new Error('the release is not needed') },
+    release: async () => ({ ...releaseByName(settings), busybox: 'rancher/mirrored-library-busybox:1.99' }),
     settings: { ...settings, load_balancers: { api: { address: '127.0.0.1', port: 1, names: [] }, http: [] } },
     listener: { begins: () => {}, ends: () => {}, outcome: () => {}, note: (line) => notes.push(line) }
   })

@@ -58,7 +58,7 @@ test('by hand the same rules are added, with names for the NIC and the bastion, 
   assert.equal(lines.filter((line) => !rules.includes(line)), [
     '# 10.0.0.2 is the first word that this prints, and the port its last one, where that is not 22:',
     `ssh admin@10.0.0.110 'echo "$SSH_CONNECTION"'`,
-    '# Then on the node, as root, the rule for ssh first:',
+    '# Then on the node, as root, the rule for ssh first. What listens (ss -lntup) and no rule allows is closed at the end.',
     'ufw default deny incoming', 'ufw default deny routed', 'systemctl enable ufw.service', 'ufw --force enable',
     '# Log in once more from the bastion before you close this shell.'
   ])
@@ -138,13 +138,14 @@ test('what a change hooks back into the kernel is shell that bash can read', () 
   assert.is(unreadable(changeCommands({ ...none, enable: true, reload: true }).join('\n')), '')
 })
 
-test('a node without ufw says where the ssh connection comes from and which NIC has its address, and no more', () => {
+test('a node without ufw says where the ssh connection comes from, which NIC has its address and what listens, and no more', () => {
   const path = [commands({
-    ip: "echo '1: lo    inet 127.0.0.1/8 scope host lo'; echo '3: enp7s0    inet 10.0.0.100/32 scope global enp7s0'"
+    ip: "echo '1: lo    inet 127.0.0.1/8 scope host lo'; echo '3: enp7s0    inet 10.0.0.100/32 scope global enp7s0'",
+    ss: '[[ $* == -Hlntup ]] && echo listens'
   })]
   const shell = stateScript(first).replace('command -v ufw', 'false')
   const { stdout, code } = onNode(`SSH_CONNECTION='10.0.0.2 50000 10.0.0.100 22'\n${shell}`, { path })
-  assert.equal([stdout, code], ['# ssh\n10.0.0.2 50000 10.0.0.100 22\n# nic\nenp7s0', 0])
+  assert.equal([stdout, code], ['# ssh\n10.0.0.2 50000 10.0.0.100 22\n# nic\nenp7s0\n# listening\nlistens', 0])
 })
 
 test.run()

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -7,12 +7,13 @@ import { parse } from 'yaml'
 import { Secret } from '../../../lib/input/secrets.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import {
-  agentConfig, copyByHand, givesPodsNameservers, hasConfig, hasRelease, hasToken, hasUnit, isStarted, removeOldNetwork, removeOldNetworkByHand,
-  runsWhatIsConfigured, serverConfig, unitOf
+  agentConfig, askWhetherRuns, copyByHand, givesPodsNameservers, hasConfig, hasRelease, hasSoundKubelet, hasToken, hasUnit,
+  isStarted, removeOldNetwork, removeOldNetworkByHand, runsWhatIsConfigured, serverConfig, unitOf
 } from '../../../lib/node/k3s.mts'
 import type { NodeStep } from '../../../lib/run/step.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
+import { beat, withKubelet, type Kubelet } from '../../support/kubelet.mts'
 import { commands, onNode } from '../../support/node-shell.mts'
 
 const host = hostOf('k3s-master-01', { role: 'server', address: '10.0.0.100' })
@@ -50,20 +51,93 @@ test('where no K3s is installed yet, or one that does not run, any version may c
     assert.equal(onNode((step!.check as string).replaceAll('/usr/local/bin/k3s', k3s)), { stdout: '', stderr: '', code: 0 })
 })
 
+const hello = { file: '/cache/k3s', sha256: 'b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9' }
+
+// A node whose K3s is active, or is not. Its binary is in a folder of the test.
+const release = (state: string) => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-k3s-'))
+  const path = [commands({ systemctl: `case $1 in is-active) echo ${state}; [[ ${state} == active ]];; show) echo @1000;; esac` })]
+  const onIt = (shell: string) => onNode(shell.replaceAll('/usr/local/bin/k3s', `${folder}/k3s`).replaceAll('/etc/rancher/k3s', folder), { path })
+  const done: string[] = []
+  const ssh = answeringSsh((script) => {
+    done.push(script.split(' ').slice(0, 4).join(' '))
+    if (script.startsWith('push')) writeFileSync(join(folder, 'k3s.keybuzz-new'), 'hello world')
+    else onIt(script)
+    return ''
+  })
+  const [, step, images] = hasRelease(host, { settings: defaultSettings(), ssh }, { k3s: hello, images: hello })
+  const restart = runsWhatIsConfigured(host, ssh, hello)
+  return {
+    folder, done, step: step!, images: images!,
+    says: () => onIt(step!.check as string).stdout,
+    due: () => onIt(restart.check as string).stdout.replaceAll(`${folder}/`, ''),
+    restart: () => onIt((restart.change as string).replace(/systemctl.*/g, 'true')),
+    file: (name: string) => readFileSync(join(folder, name), 'utf8')
+  }
+}
+
 test('a file of the release is told missing or another one by its sum, and pushed', async () => {
-  const pushed: string[] = []
-  const ssh = answeringSsh((script) => (pushed.push(script), ''))
-  const artifact = { file: '/cache/k3s', sha256: 'b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9' }
-  const [, step] = hasRelease(host, { settings: defaultSettings(), ssh }, { k3s: artifact, images: file })
-  const binary = join(mkdtempSync(join(tmpdir(), 'keybuzz-k3s-')), 'k3s')
-  const says = () => onNode((step!.check as string).replaceAll('/usr/local/bin/k3s', binary)).stdout
+  const { folder, done, step, says, file } = release('inactive')
   assert.is(says(), 'is missing')
-  writeFileSync(binary, 'hello')
+  writeFileSync(join(folder, 'k3s'), 'hello')
   assert.is(says(), 'is another one')
-  writeFileSync(binary, 'hello world')
+  await (step.change as () => Promise<void>)()
+  assert.is(done[0], 'push /cache/k3s to /usr/local/bin/k3s.keybuzz-new')
   assert.is(says(), '')
-  await (step!.change as () => Promise<void>)()
-  assert.equal(pushed, [`push /cache/k3s to /usr/local/bin/k3s 0755 ${artifact.sha256}`])
+  assert.equal([file('k3s'), existsSync(join(folder, 'k3s.keybuzz-new'))], ['hello world', false], 'nothing runs: it is switched at once')
+})
+
+test('where K3s runs its new binary waits beside the old one, and is switched with the restart', async () => {
+  for (const state of ['active', 'activating']) {
+    const { folder, step, says, due, restart, file } = release(state)
+    writeFileSync(join(folder, 'k3s'), 'hello')
+    utimesSync(join(folder, 'k3s'), 500, 500)
+    assert.is(says(), 'is another one; the new one will wait beside it until K3s restarts')
+    assert.is(due(), '')
+    await (step.change as () => Promise<void>)()
+    assert.is(says(), '= waits beside the one that runs, until K3s restarts')
+    assert.is(file('k3s'), 'hello', 'a crash now starts the old version')
+    assert.is(due(), 'the new k3s waits for a restart')
+    utimesSync(join(folder, 'k3s.keybuzz-new'), 900, 900)
+    restart()
+    assert.equal([file('k3s'), existsSync(join(folder, 'k3s.keybuzz-new')), says()], ['hello world', false, ''])
+    assert.is(due(), 'k3s is newer than the running k3s', 'cut before the restart, it is still due')
+  }
+})
+
+test('a binary that an earlier run has left beside the one that runs is not switched to', () => {
+  const { folder, says, due, restart, file } = release('active')
+  writeFileSync(join(folder, 'k3s'), 'hello world')
+  writeFileSync(join(folder, 'k3s.keybuzz-new'), 'of another version')
+  utimesSync(join(folder, 'k3s'), 500, 500)
+  assert.equal([says(), due()], ['', ''])
+  restart()
+  assert.is(file('k3s'), 'hello world')
+})
+
+const kubelet = (more: Kubelet = {}): Promise<string> => withKubelet(hasSoundKubelet(agent).check as string, more)
+
+test('a kubelet is well where it says so itself, and its Node is Ready since K3s was started', async () => {
+  assert.is(await kubelet(), '')
+  assert.is(await kubelet({ ready: `${beat} False container runtime is down` }), 'is not Ready: container runtime is down')
+  assert.is(await kubelet({ healthz: '[-]syncloop failed' }), 'its kubelet says [-]syncloop failed')
+})
+
+test('a Node that is Ready by a heartbeat of before the restart is not well', async () => {
+  assert.is(await kubelet({ ready: '2026-11-26T09:59:59Z True kubelet is posting ready status' }), 'has sent no heartbeat since K3s was started')
+  assert.is(await kubelet({ ready: '' }), 'has sent no heartbeat since K3s was started')
+})
+
+test('a kubelet that refuses its arguments shows its own words, once', async () => {
+  const refusal = 'E1126 10:00:05.0 17 run.go:72] "command failed" err="ImageGCHighThresholdPercent 75 must be greater than ImageGCLowThresholdPercent 80"'
+  const journal = `I1126 10:00:04.0 17 server.go:1] fine\nE1126 10:00:04.1 17 reflector.go:9] "noise"\n${refusal}\ntime=x level=error msg="kubelet exited: exit status 1"`
+  assert.is(await kubelet({ healthz: '', journal }), `its kubelet does not answer on 127.0.0.1:10248\n${refusal}\ntime=x level=error msg="kubelet exited: exit status 1"`)
+  assert.is(await kubelet({ healthz: '', journal: 'E1126 10:00:04.1 17 x.go:9] "last"' }), 'its kubelet does not answer on 127.0.0.1:10248\nE1126 10:00:04.1 17 x.go:9] "last"')
+})
+
+test('a worker tells whether K3s runs there, also while it crashes again and again', () => {
+  const says = (state: string): string => onNode(askWhetherRuns.shell(agent), { path: [commands({ systemctl: `echo ${state}; exit 3` })] }).stdout
+  assert.equal(['active', 'activating', 'inactive', 'failed'].map(says), ['runs', 'runs', '', ''])
 })
 
 test('a file is copied by hand as root, or with sudo', () => {
@@ -194,7 +268,7 @@ const since = (seconds: number | string, newer: string[], role = host) => {
     utimesSync(join(folder, name), time, time)
   }
   const path = [commands({ systemctl: `echo '${seconds}'` })]
-  const check = shellOf(runsWhatIsConfigured(role, answeringSsh(() => '')).check)
+  const check = shellOf(runsWhatIsConfigured(role, answeringSsh(() => ''), file).check)
     .replaceAll('/etc/rancher/k3s', folder).replaceAll('/usr/local/bin', folder).replaceAll('/etc/systemd/system', folder)
   return onNode(check, { path }).stdout.replaceAll(`${folder}/`, '')
 }
@@ -208,28 +282,34 @@ test('files that are newer than the process are told, and nothing else', () => {
 })
 
 test('without a gate K3s is restarted by the node itself', () => {
-  const { change, byHand, follows } = runsWhatIsConfigured(agent, answeringSsh(() => ''))
-  assert.is(change, 'systemctl daemon-reload\nsystemctl restart --no-block k3s-agent')
+  const { change, byHand, follows } = runsWhatIsConfigured(agent, answeringSsh(() => ''), file)
+  assert.match(change as string, /^if .*\ntouch .*keybuzz-new\nmv .*keybuzz-new \/usr\/local\/bin\/k3s\nfi\nsystemctl daemon-reload\nsystemctl restart --no-block k3s-agent$/)
   assert.equal([byHand, follows], [undefined, true])
 })
 
 test('with a gate K3s is restarted once that is passed, and not where it is not', async () => {
   const ssh = answeringSsh(() => '')
   const order: string[] = []
-  const open = runsWhatIsConfigured(host, ssh, { pass: async () => void order.push(`after ${ssh.asked.length}`), byHand: 'look first' })
+  const open = runsWhatIsConfigured(host, ssh, file, { pass: async () => void order.push(`after ${ssh.asked.length}`), byHand: 'look first' })
   await (open.change as () => Promise<void>)()
   assert.equal(order, ['after 0'])
-  assert.equal(ssh.asked.map(({ script }) => script), ['systemctl daemon-reload\nsystemctl restart --no-block k3s'])
-  const shut = runsWhatIsConfigured(host, ssh, { pass: async () => { throw new Error('no quorum') }, byHand: 'look first' })
+  assert.equal(ssh.asked.map(({ script }) => script.split('\n').slice(-2)), [['systemctl daemon-reload', 'systemctl restart --no-block k3s']])
+  const shut = runsWhatIsConfigured(host, ssh, file, { pass: async () => { throw new Error('no quorum') }, byHand: 'look first' })
   await (shut.change as () => Promise<void>)().then(() => assert.unreachable(), (error: Error) => assert.is(error.message, 'no quorum'))
   assert.is(ssh.asked.length, 1)
 })
 
 test('by hand the gate comes before the restart, as root', () => {
-  const byHand = (on: typeof host) => runsWhatIsConfigured(on, answeringSsh(() => ''), { pass: async () => {}, byHand: 'look first' }).byHand
-  assert.is(byHand(host), "look first\nssh root@10.0.0.100 'systemctl daemon-reload && systemctl restart --no-block k3s'")
-  assert.is(byHand({ ...admin, role: 'server' }),
-    "look first\nssh admin@10.0.0.111 'sudo systemctl daemon-reload && sudo systemctl restart --no-block k3s'")
+  const byHand = (on: typeof host) => runsWhatIsConfigured(on, answeringSsh(() => ''), file, { pass: async () => {}, byHand: 'look first' }).byHand
+  const waits = (sudo: string): string => `touch /usr/local/bin/k3s.keybuzz-new && ${sudo}mv /usr/local/bin/k3s.keybuzz-new /usr/local/bin/k3s'`
+  assert.is(byHand(host), `look first
+# Only where a new k3s waits:
+ssh root@10.0.0.100 '${waits('')}
+ssh root@10.0.0.100 'systemctl daemon-reload && systemctl restart --no-block k3s'`)
+  assert.is(byHand({ ...admin, role: 'server' }), `look first
+# Only where a new k3s waits:
+ssh admin@10.0.0.111 'sudo ${waits('sudo ')}
+ssh admin@10.0.0.111 'sudo systemctl daemon-reload && sudo systemctl restart --no-block k3s'`)
 })
 
 test('an old pod network is removed where there is one, and that is all', () => {

@@ -1,9 +1,11 @@
-import { createHash } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { zstdCompressSync } from 'node:zlib'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { artifacts, releaseByHand, releaseByName, type ArtifactOptions } from '../../../lib/reach/release.mts'
@@ -20,7 +22,7 @@ const SUMS = `sha256sum-${ARCH}.txt`
 const scratch = await mkdtemp(join(tmpdir(), 'artifacts-'))
 const count = join(scratch, 'asked')
 
-const sha256 = (data: string) => createHash('sha256').update(data).digest('hex')
+const sha256 = (data: string | Buffer) => createHash('sha256').update(data).digest('hex')
 
 /** Says its version as k3s does, and leaves a trace of having been asked. */
 const binary = (version = VERSION) =>
@@ -29,8 +31,8 @@ const binary = (version = VERSION) =>
 const images = 'not really images '.repeat(100_000)
 
 /** The files of a release, with sums as K3s writes them; other files of the release are listed too. */
-const release = (k3s = binary()) => {
-  const files: Record<string, string> = { [K3S]: k3s, [IMAGES]: images }
+const release = (k3s = binary(), archive: string | Buffer = images) => {
+  const files: Record<string, string | Buffer> = { [K3S]: k3s, [IMAGES]: archive }
   const others = `${sha256('other')}  k3s-images.txt\n`
   const sums = Object.entries(files).map(([name, data]) => `${sha256(data)}  ${name}\n`)
   return { ...files, [SUMS]: others + sums.join('') }
@@ -38,7 +40,7 @@ const release = (k3s = binary()) => {
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void
 
-const serving = (files: Record<string, string>): Handler => (request, response) => {
+const serving = (files: Record<string, string | Buffer>): Handler => (request, response) => {
   const prefix = `/releases/${encodeURIComponent(VERSION)}/`
   const name = request.url?.startsWith(prefix) ? request.url.slice(prefix.length) : ''
   const data = files[name]
@@ -72,7 +74,7 @@ const settingsOf = (values: Partial<ReturnType<typeof defaultSettings>['k3s']> =
 
 const newFolder = () => mkdtemp(join(scratch, 'folder-'))
 
-const fill = async (files: Record<string, string>) => {
+const fill = async (files: Record<string, string | Buffer>) => {
   const folder = await newFolder()
   for (const [name, data] of Object.entries(files)) await writeFile(join(folder, name), data, { mode: 0o755 })
   return folder
@@ -104,7 +106,8 @@ test('downloads the release, checks it, and makes the binary executable', async 
   assert.equal(found, {
     k3s: { file: join(cache, VERSION, K3S), sha256: sha256(binary()) },
     images: { file: join(cache, VERSION, IMAGES), sha256: sha256(images) },
-    folder: join(cache, VERSION)
+    folder: join(cache, VERSION),
+    busybox: 'rancher/mirrored-library-busybox:1.37.0'
   })
   assert.equal(requests, [SUMS, K3S, IMAGES])
   assert.is((await stat(found.k3s.file)).mode & 0o777, 0o755)
@@ -285,6 +288,36 @@ test('a download can be cancelled', async () => {
   const error = await failureOf(get({ cache, signal: cancel.signal }))
   assert.is(error.name, 'AbortError')
   assert.equal(await readdir(join(cache, VERSION)), [])
+})
+
+/** An archive of images as K3s's releases have it: a compressed tar with the names in its manifest. */
+const archiveOf = async (manifest: string): Promise<Buffer> => {
+  const folder = await newFolder()
+  await writeFile(join(folder, 'layer'), randomBytes(3_000_000))
+  await writeFile(join(folder, 'manifest.json'), manifest)
+  return zstdCompressSync(execFileSync('tar', ['-cC', folder, 'layer', 'manifest.json'], { maxBuffer: 10_000_000 }))
+}
+const tagged = (...tags: (string | null)[]): string => JSON.stringify(tags.map((tag) => ({ Config: 'x', RepoTags: tag && [tag] })))
+
+test('the busybox is the one of the archive of images, which is read once', async () => {
+  const folder = await fill(release(binary(), await archiveOf(tagged('rancher/mirrored-pause:3.6', null, 'docker.io/rancher/mirrored-library-busybox:1.38.1'))))
+  const cache = await newFolder()
+  const first = await get({ cache, dir: folder })
+  assert.is(first.busybox, 'rancher/mirrored-library-busybox:1.38.1')
+  const { [first.images.file]: known } = JSON.parse(await readFile(join(cache, 'verified.json'), 'utf8')) as Record<string, { busybox: string }>
+  assert.is(known?.busybox, first.busybox)
+  assert.equal(await get({ cache, dir: folder }), first)
+  await writeFile(join(folder, IMAGES), await archiveOf(tagged('rancher/library-busybox:1.39.0')))
+  const sums = (await readFile(join(folder, SUMS), 'utf8')).replace(first.images.sha256, sha256(await readFile(join(folder, IMAGES))))
+  await writeFile(join(folder, SUMS), sums)
+  assert.is((await get({ cache, dir: folder })).busybox, 'rancher/library-busybox:1.39.0')
+})
+
+test('an archive that names no busybox, or with text that is no name, leaves the usual one', async () => {
+  const usual = 'rancher/mirrored-library-busybox:1.37.0'
+  for (const manifest of [tagged('rancher/mirrored-pause:3.6'), tagged('rancher/mirrored-library-busybox:1"\nevil: x'), tagged('other/busybox:1'), '{', 'null']) {
+    assert.is((await get({ cache: await newFolder(), dir: await fill(release(binary(), await archiveOf(manifest))) })).busybox, usual, manifest)
+  }
 })
 
 test('two at once both succeed', async () => {

@@ -8,7 +8,7 @@ import { hostOf } from '../../support/hosts.mts'
 import { commands } from '../../support/node-shell.mts'
 
 const folder = useFakeSsh()
-const { Locked, takeLock } = await import('../../../lib/run/lock.mts')
+const { Locked, takeLock, withLock } = await import('../../../lib/run/lock.mts')
 const { createSsh } = await import('../../../lib/reach/ssh.mts')
 
 const lock = join(folder, 'lock')
@@ -49,6 +49,26 @@ test('a second run is refused, and told who is at work, since when and with what
   assert.is(await refusal(take('09_k3s_03')), `${me} is at work on the cluster: 09_k3s_02 since ${since} (process ${process.pid})${hint}`)
   await release()
   await (await take('09_k3s_03'))()
+})
+
+test('what is done under the lock is told to others, and the lock is given back however it ends', async () => {
+  const notes: string[] = []
+  const hold = <Value,>(use: () => Promise<Value>): Promise<Value> =>
+    withLock({ hosts: [worker, server], ssh: createSsh(), note: (line) => notes.push(line) }, 'test_healthcheck --prove', use)
+  assert.is(await hold(async () => (await refusal(take('09_k3s_05'))).split('\n')[0]!.replace(/ since .*/, '')),
+    `${me} is at work on the cluster: test_healthcheck --prove`)
+  assert.not(existsSync(lock))
+  assert.is(await hold(() => Promise.reject(new Error('it failed'))).catch((error: Error) => error.message), 'it failed')
+  assert.not(existsSync(lock))
+
+  // Somebody else's lock: nothing is done, and it stays.
+  const release = await take('09_k3s_05')
+  let done = false
+  assert.match(await refusal(hold(async () => { done = true })), /is at work on the cluster: 09_k3s_05/)
+  assert.not(done)
+  assert.ok(existsSync(lock))
+  await release()
+  assert.equal(notes, [])
 })
 
 test('of many runs that begin at once one has the lock', async () => {
@@ -131,7 +151,10 @@ test('where the holder cannot be written, no lock stays, and the server is named
 
 test('a lock that says nothing, as one that is just being taken, is a lock', async () => {
   mkdirSync(lock)
-  assert.is(await refusal(take()), `somebody is at work on the cluster: nothing more is known${hint}`)
+  const words = `somebody is at work on the cluster: nothing more is known${hint}`
+  assert.is(await refusal(take()), words)
+  writeFileSync(join(lock, 'holder'), '')
+  assert.is(await refusal(take()), words)
   assert.ok(existsSync(lock))
 })
 

@@ -241,4 +241,14 @@ test('an apply says how many steps it did not reach', async () => {
   assert.is(await apply([{ name: 'one', check: 'true' }], on), 0)
 })
 
+test('a node that says nothing of a check has not passed it, and is not asked for ever', async () => {
+  const ssh = { ...createSsh(), run: async () => ({ stdout: '', stderr: '', exitCode: 0 }) }
+  const { on, outcomes } = taking({ ssh })
+  const steps: NodeStep[] = [{ name: 'x', check: 'true' }, { name: 'y', check: 'true' }]
+  for (const told of [plan(steps, on, alone), validate(steps, on, '09_k3s_99'), apply(steps, on)]) {
+    assert.is(await told.then(() => '', (error: Error) => error.message), 'the node ended the script before its first check')
+  }
+  assert.equal(outcomes, [])
+})
+
 test.run()

@@ -116,6 +116,28 @@ test('one at a time: a failure stops those that follow', async () => {
   assert.is(all[1]?.words, 'because a failed')
 })
 
+test('the first host goes alone, and where it fails no other one is touched', async () => {
+  const hosts = [a, b, c, hostOf('d')]
+  for (const sick of ['', 'a']) {
+    let [now, most] = [0, 0]
+    const begun: string[] = []
+    const { run, outcomes } = tell('apply', hosts)
+    await run.on(hosts, ({ name }) => [{
+      name: 'x', look: '',
+      check: async () => {
+        begun.push(name)
+        most = Math.max(most, ++now)
+        await sleep(20)
+        if (name === 'a') assert.is(most, 1)
+        now--
+        return name === sick ? 'off' : ''
+      }
+    }], { atOnce: 3, firstAlone: true })
+    if (sick === 'a') assert.equal(outcomes.toSorted(), ['a x: failed', ...['b', 'c', 'd'].map((name) => `${name} what follows: skipped`)])
+    else assert.equal([begun.toSorted(), most], [['a', 'b', 'c', 'd'], 3])
+  }
+})
+
 test('one at a time is for an apply only: the others look at all hosts', async () => {
   for (const mode of ['plan', 'validate'] as const) {
     const { run, outcomes, notes } = tell(mode, [a, b])

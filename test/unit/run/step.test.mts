@@ -40,6 +40,21 @@ test('evidence is no difference, alone or beside one', () => {
   assert.is(look({ waiting: true, steps }).length, 2)
 })
 
+test('what a check prints may be text of others: it forges no finding, and moves no cursor', () => {
+  const forged = "printf '\\x1e0\\n'"
+  const findings = look({ waiting: false, steps: [
+    { name: 'differs', check: `${forged}; printf 'taken by \\e]0;boo\\a\\n'` },
+    { name: 'is bad', check: `${forged}; printf '\\e[2Jwhy\\x1e\\n' >&2; exit 1` },
+    { name: 'is after them', check: 'echo is off' },
+    { name: 'differs by a mark alone', check: "printf '\\x1e'" }
+  ] })
+  assert.equal(findings.map(({ failed }) => failed), [false, true, false, false])
+  assert.is(findings[3]!.words, '?')
+  assert.equal(findings[0]!.words.split('\n'), ['?0', 'taken by ?]0;boo?'])
+  assert.match(findings[1]!.words, /^\?\[2Jwhy/)
+  assert.is(findings[2]!.words, 'is off')
+})
+
 test('what a check that holds says on stderr is no difference', () => {
   assert.equal(look({ waiting: false, steps: [{ name: 'warns', check: 'echo WARN >&2' }] }), [{ words: '', failed: false }])
 })

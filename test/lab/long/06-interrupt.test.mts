@@ -1,5 +1,5 @@
 // ctrl-C in the midst of a script that works on the cluster, not on nodes.
-import { test } from 'uvu'
+import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { bastionStart, labUp } from '../nodes.mts'
 import { applyAll, kubectl, leftovers, on, script, those, until } from '../tests/cluster.mts'

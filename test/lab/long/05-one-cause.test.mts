@@ -1,5 +1,5 @@
 // Where one thing is wrong, the final validation says it in few lines, and says what it skipped.
-import { test } from 'uvu'
+import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { exec, kill, labUp, start } from '../nodes.mts'
 import { applyAll, on, script, those, type Run } from '../tests/cluster.mts'
