@@ -113,13 +113,13 @@ const busyboxOf = async (file: string, memory: string): Promise<string> => {
 // '' where it has none, or cannot be read. The name goes into manifests.
 const busyboxIn = async (file: string): Promise<string> => {
   const tar = local({ writes: true, seconds: 120, nothrow: true })`tar --extract --to-stdout --file - manifest.json`
+  // tar may end before it has read all: then the pipe breaks, and its words are whole.
+  await pipeline(createReadStream(file), createZstdDecompress(), tar.stdin).catch(() => {})
   try {
-    await pipeline(createReadStream(file), createZstdDecompress(), tar.stdin)
     const saved = JSON.parse((await tar).stdout) as { RepoTags?: string[] | null }[]
     const names = saved.flatMap(({ RepoTags }) => RepoTags ?? []).map((name) => name.replace(/^docker\.io\//, ''))
     return names.find((name) => /^rancher\/(mirrored-library-|library-)?busybox:\w[\w.-]{0,127}$/.test(name)) ?? ''
   } catch {
-    await tar
     return ''
   }
 }

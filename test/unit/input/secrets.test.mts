@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -83,6 +84,23 @@ await givenSecret('server token', ${JSON.stringify(options)}).catch((error) => c
   child.child.stdin?.end()
   return (await child).stdout.trim()
 }
+
+test('at a terminal Enter alone is no secret: it asks again', async () => {
+  const script = `for (const stream of [process.stdin, process.stderr]) stream.isTTY = true
+const { givenSecret } = await import('${join(import.meta.dirname, '../../../lib/input/secrets.mts')}')
+console.log((await givenSecret('server token', { flag: '--token-file', variable: 'KEYBUZZ_NO_TOKEN' })).reveal())`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'pipe' })
+  const answers = ['\r', 'from-hand\r']
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()))
+  child.stderr.on('data', (data: Buffer) => {
+    stderr += data.toString()
+    if (/server token:|Type it, or press ctrl-C/.test(data.toString()) && answers.length > 0) child.stdin.write(answers.shift()!)
+  })
+  await once(child, 'close')
+  assert.match(stderr, /Type it, or press ctrl-C\./)
+  assert.is(stdout, 'from-hand\n')
+})
 
 test('without a terminal the message says which variable to set', async () => {
   assert.is(
