@@ -103,7 +103,7 @@ const holdDrill = async (run: Run): Promise<Drilled> => {
   const { kubectl, signal, note } = run
   const power = hetznerPower({ signal, say: note })
   await typed('drill', `Servers and a worker will be ${power ? 'switched off at Hetzner' : 'cut off'}, one after the other, and given back.`)
-  return withLock(run, '09_final_validation --drill', () => withCanary({ kubectl, signal, name: 'drill' }, async (canaryHost) => {
+  return withLock(run, { script: '09_final_validation --drill' }, () => withCanary({ kubectl, signal, name: 'drill' }, async (canaryHost) => {
     await untilAnswered(canaryHost, run)
     return { rows: await drill(run, { canaryHost, power }), fault: '' }
   })).catch((error: unknown) => {

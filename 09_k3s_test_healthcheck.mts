@@ -72,7 +72,7 @@ export const testHealthcheck = script({
     if (asksNobody) return prove()
     await typed(proven.name, `Requests to ${proven.name} will wait for some seconds while its nginx is stopped.`)
     // An update takes nginx away from one node at a time, and counts on all the others.
-    await withLock(run, 'test_healthcheck --prove', prove)
+    await withLock(run, { script: 'test_healthcheck --prove' }, prove)
   }
 })
 

@@ -72,15 +72,15 @@ export const takeLock = async (
 }
 
 /**
- * Holds the lock while `use` runs, for a script that only validates otherwise. It is given back however that ends. Throws
- * Locked where somebody is at work. `script` is what a run that is refused meanwhile is told.
+ * Holds the lock while `use` runs, and gives it back however that ends. Throws Locked where somebody is at work. `script` is
+ * what a run that is refused meanwhile is told. `force` takes the lock from another run.
  */
 export const withLock = async <Value,>(
   run: Pick<Run, 'hosts' | 'ssh' | 'note'>,
-  script: string,
+  { script, force = false }: { script: string; force?: boolean },
   use: () => Promise<Value>
 ): Promise<Value> => {
-  const release = await takeLock(run, { script, force: false })
+  const release = await takeLock(run, { script, force })
   try {
     return await use()
   } finally {

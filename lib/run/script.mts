@@ -16,7 +16,7 @@ import { createSsh } from '../reach/ssh.mts'
 import { agreed, hasTerminal, needTerminal, typed } from './confirm.mts'
 import { flag, flagLines, misuse, output, parseFlags, value, type Flags, type Values } from './flags.mts'
 import { readHeader } from './header.mts'
-import { Locked, takeLock } from './lock.mts'
+import { Locked, withLock } from './lock.mts'
 import { outputFaults, preflight, type Output } from './preflight.mts'
 import { count, createReport, renderCounts, type Report, type Section } from './report.mts'
 import { createRun, withRoles, type Means, type Run } from './run.mts'
@@ -264,17 +264,14 @@ const converge = async (operation: Operation): Promise<number> => {
   const force = flags['force-unlock']
   // Two runs that change one cluster at once can lose it, so --yes does not answer this.
   if (force) await typed('unlock', 'Another run may be at work, and its lock is taken from it.')
-  const release = await takeLock(means, { script: operation.name, force })
   const applied: Section[] = []
-  try {
+  await withLock({ ...means, note: report.note }, { script: operation.name, force }, async () => {
     for (const script of scripts) {
       const section = await tell(script, 'apply', operation, false)
       applied.push(section)
       if (hasFailures(section)) break
     }
-  } finally {
-    await release().catch(() => report.note('The lock could not be given back; the next run on this bastion takes it over.'))
-  }
+  })
   const left = scripts.slice(applied.length).map(({ id }) => id)
   if (left.length > 0) report.say(`Not run, because ${applied.at(-1)?.id} failed: ${left.join(', ')}. Run it again once that is mended.`)
   return finish(applied.some(hasFailures) ? exitCodes.failed : exitCodes.converged, applied)

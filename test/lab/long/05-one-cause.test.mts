@@ -2,11 +2,10 @@
 import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { exec, kill, labUp, start } from '../nodes.mts'
-import { applyAll, on, script, those, type Run } from '../tests/cluster.mts'
+import { applyAll, converge, on, script, those, type Run } from '../tests/cluster.mts'
 
 await labUp()
-const cluster = await applyAll('--yes')
-assert.is(cluster.exitCode, 0, cluster.text)
+await converge()
 
 const validation = (): Promise<Run> => script('09_k3s_09_final_validation')
 const failures = (run: Run): string[] => those(run, 'failed')

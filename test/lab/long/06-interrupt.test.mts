@@ -2,11 +2,10 @@
 import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { bastionStart, labUp } from '../nodes.mts'
-import { applyAll, kubectl, leftovers, on, script, those, until } from '../tests/cluster.mts'
+import { converge, kubectl, leftovers, on, script, those, until } from '../tests/cluster.mts'
 
 await labUp()
-const cluster = await applyAll('--yes')
-assert.is(cluster.exitCode, 0, cluster.text)
+await converge()
 
 for (const [id, object] of [
   ['09_k3s_04_bootstrap_addons', ['-n', 'kube-system', 'configmap/coredns-custom']],

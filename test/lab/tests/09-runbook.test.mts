@@ -2,13 +2,12 @@
 import { test } from './timed.mts'
 import * as assert from 'uvu/assert'
 import { bastion, exec, labUp, reset } from '../nodes.mts'
-import { applyAll, on, script, those, until } from './cluster.mts'
+import { converge, on, script, those, until } from './cluster.mts'
 
 const node = 'k3s-worker-05'
 
 await labUp()
-const cluster = await applyAll('--yes')
-assert.is(cluster.exitCode, 0, cluster.text)
+await converge()
 
 type Block = { label: string; step: string; shell: string }
 

@@ -54,7 +54,7 @@ test('a second run is refused, and told who is at work, since when and with what
 test('what is done under the lock is told to others, and the lock is given back however it ends', async () => {
   const notes: string[] = []
   const hold = <Value,>(use: () => Promise<Value>): Promise<Value> =>
-    withLock({ hosts: [worker, server], ssh: createSsh(), note: (line) => notes.push(line) }, 'test_healthcheck --prove', use)
+    withLock({ hosts: [worker, server], ssh: createSsh(), note: (line) => notes.push(line) }, { script: 'test_healthcheck --prove' }, use)
   assert.is(await hold(async () => (await refusal(take('09_k3s_05'))).split('\n')[0]!.replace(/ since .*/, '')),
     `${me} is at work on the cluster: test_healthcheck --prove`)
   assert.not(existsSync(lock))
