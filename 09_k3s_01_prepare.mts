@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_01  Prepare the nodes
 //
 // Checks that every K3s node of servers.tsv is fit for K3s, makes what module 2 left as K3s needs it (swap, kernel

@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_02  Install the control plane
 //
 // Makes the servers of servers.tsv one K3s control plane with embedded etcd behind the API load balancer. The first

@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_03  Join the workers
 //
 // Makes the workers of servers.tsv agents of the cluster: new ones all at once; a change on running ones first on one, then

@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_04  Bootstrap the addons
 //
 // Makes what K3s packages fit for the loss of a node: CoreDNS on every node, each asked by its own pods first, with the

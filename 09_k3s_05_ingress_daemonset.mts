@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_05  Install the ingress on every node
 //
 // NGINX (F5's controller) as a DaemonSet on every node, servers too, in the network of the node: a public load balancer

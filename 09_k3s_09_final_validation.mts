@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_09  Final validation
 //
 // Is the whole cluster fit? It runs the checks of all scripts before it and its own (etcd, certificates, versions,
@@ -26,7 +26,7 @@ import type { Host } from './lib/input/inventory.mts'
 import type { Settings } from './lib/input/settings.mts'
 import { get } from './lib/reach/http.mts'
 import { needTerminal, typed } from './lib/run/confirm.mts'
-import { flag, value } from './lib/run/flags.mts'
+import { flag, output } from './lib/run/flags.mts'
 import { withLock } from './lib/run/lock.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script, type Validated } from './lib/run/script.mts'
@@ -154,8 +154,8 @@ if (import.meta.main) {
     },
     after: goOn,
     flags: {
-      html: value('FILE', 'the report as one page for a browser'),
-      bundle: value('FILE', 'what a supporter would ask for, as FILE.tar.gz; without secrets'),
+      html: output('the report as one page for a browser'),
+      bundle: output('what a supporter would ask for, as FILE.tar.gz; without secrets'),
       drill: flag('take servers and a worker away under live traffic, and measure; must be confirmed')
     }
   })

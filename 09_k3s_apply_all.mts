@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_apply_all  Apply all
 //
 // Runs the scripts in order: one plan of all of them, one question, then each in turn. It stops at the first script

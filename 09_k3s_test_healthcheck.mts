@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$(readlink -f "$0")")/lib/run/start.sh" "$0" "$@"'
 // 09_k3s_test_healthcheck  Test the load balancers' health check
 //
 // Does by hand what Hetzner's load balancers do: asks every node from the bastion, along its private address, exactly as

@@ -1,6 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { $ } from 'zx'
+import { local } from '../base/environment.mts'
 import { UsageError } from '../base/errors.mts'
 import { Secret } from '../input/secrets.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
@@ -37,7 +37,7 @@ export const readPair = async (file: string): Promise<Pair> => {
 const selfSigning = 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=keybuzz-default'
 
 const selfSigned = async (): Promise<Pair> => {
-  const { stdout } = await $({ quiet: true })`${selfSigning.split(' ')} -keyout -`
+  const { stdout } = await local()`${selfSigning.split(' ')} -keyout -`
   const [key = '', certificate = ''] = stdout.split(/(?=-----BEGIN CERTIFICATE-----)/)
   return { certificate, key: new Secret(key) }
 }

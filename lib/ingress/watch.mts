@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import ora from 'ora'
+import { hasColour } from '../base/environment.mts'
 import { renderColumns } from '../base/table.mts'
 import { age, milliseconds } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
@@ -42,7 +43,7 @@ export const watch = async (hosts: Host[], check: Check, { signal, say }: WatchO
 // The table is ora's text. ora paints it again each second, so that ages go on.
 const createTable = (tallies: Map<string, Tally | undefined>, check: Check) => {
   const { stderr } = process
-  const colour = !process.env['NO_COLOR']
+  const colour = hasColour(stderr)
   const draw = (): string =>
     renderWatch(tallies, check, Date.now(), { colour, columns: (stderr.columns ?? 80) - 1 }).slice(0, (stderr.rows ?? 24) - 2).join('\n')
   const painter = ora({ stream: stderr, discardStdin: false, spinner: { interval: 1000, frames: [''] }, prefixText: draw })

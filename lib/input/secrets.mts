@@ -12,6 +12,8 @@ const known = new Set<string>()
 export class Secret {
   readonly #value: string
   constructor(value: string) {
+    // Every text holds the empty one: all that is shown would be struck out.
+    if (value === '') throw new Error('a secret is empty')
     this.#value = value
     known.add(value)
   }
@@ -67,17 +69,21 @@ export const givenSecret = async (
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw usage(variable, 'is not set', `the ${what}`, `Set ${variable}, or name a file that holds it with ${flag}.`)
   }
-  const answer = await password({ message: `${what}:`, mask: true }, { output: process.stderr })
+  const validate = (text: string): true | string => text.trim() !== '' || 'Type it, or press ctrl-C.'
+  const answer = await password({ message: `${what}:`, mask: true, validate }, { output: process.stderr })
   return new Secret(answer.trim())
 }
 
 const usage = (file: string, what: string, expected: string, remedy: string): UsageError =>
   new UsageError([{ file, what, expected, remedy }])
 
-/** A secret that this bastion keeps in ~/.keybuzz/secrets, or nothing. */
+/** A secret that this bastion keeps in ~/.keybuzz/secrets, or nothing. Throws a UsageError where its file is empty. */
 export const keptSecret = async (name: string): Promise<Secret | undefined> => {
+  const file = join(folder, name)
   try {
-    return new Secret((await readFile(join(folder, name), 'utf8')).trim())
+    const text = (await readFile(file, 'utf8')).trim()
+    if (text === '') throw usage(file, 'is empty', 'a secret', 'Bring it back from a backup. Where it was never used, remove the file.')
+    return new Secret(text)
   } catch (error) {
     if (isMissing(error)) return undefined
     throw error

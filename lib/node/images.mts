@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { $ } from 'zx'
 import { type Artifact, sha256Of } from '../reach/release.mts'
+import { local } from '../base/environment.mts'
 import { type Fault, isMissing, quoted, UsageError } from '../base/errors.mts'
 import type { Host } from '../input/inventory.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
@@ -89,7 +89,7 @@ const platformOf = async (file: string, config: string): Promise<string> => {
 
 // The name comes out of the archive: it must not be taken for an option of tar.
 const jsonIn = async (file: string, name: string): Promise<unknown> => {
-  const { exitCode, stdout } = await $({ quiet: true, nothrow: true })`tar --extract --to-stdout --file ${file} -- ${name}`
+  const { exitCode, stdout } = await local({ seconds: 300, nothrow: true })`tar --extract --to-stdout --file ${file} -- ${name}`
   try {
     return exitCode === 0 ? JSON.parse(stdout) : undefined
   } catch {

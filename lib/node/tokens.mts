@@ -111,7 +111,7 @@ const keptTokens = async (settings: Settings): Promise<Tokens | undefined> => {
 
 // A plan of bare nodes asks for no token: there is no cluster yet.
 const givenToken = async ({ mode, settings }: Run, file: string | undefined, lost: boolean): Promise<Secret | undefined> => {
-  const given = file !== undefined || process.env['K3S_TOKEN'] !== undefined
+  const given = file !== undefined || Boolean(process.env['K3S_TOKEN']?.trim())
   const wanted = lost && mode === 'apply' && (await keptTokens(settings)) === undefined
   if (!given && !wanted) return undefined
   const token = await givenSecret('server token of the cluster', { flag: '--token-file', file, variable: 'K3S_TOKEN' })

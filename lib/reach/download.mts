@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 export type DownloadOptions = {
@@ -73,12 +73,13 @@ export const download = async (
   const timer = setTimeout(() => stalled.abort(new Error(`no data for ${patience} s`)), patience * 1000)
   const stop = AbortSignal.any([stalled.signal, ...(signal ? [signal] : [])])
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
+  let output: FileHandle | undefined // `await using` is no syntax before Node 24, which then could not say that it is too old
   try {
     const { body, total } = await request(url, stop)
     const hash = createHash('sha256')
     let bytes = 0
     let tenths = 0
-    await using output = await open(part, 'w', 0o600)
+    output = await open(part, 'w', 0o600)
     for await (const chunk of body) {
       timer.refresh()
       hash.update(chunk)
@@ -104,6 +105,7 @@ export const download = async (
       cause: error
     })
   } finally {
+    await output?.close()
     clearTimeout(timer)
   }
 }

@@ -1,4 +1,5 @@
-import { $, quote } from 'zx'
+import { quote } from 'zx'
+import { local } from '../base/environment.mts'
 import { isAbort } from '../base/errors.mts'
 import { kubeconfig } from '../base/home.mts'
 import { remembered } from '../base/wait.mts'
@@ -69,9 +70,8 @@ export const createKubectl = ({ k3s, context, servers, signal: whole, say }: Mea
     ]
     const head = [await k3s(), 'kubectl', ...flags].map(quote).join(' ')
     const text = [`${head} ${command}`]
-    // zx's own timeout calls ps in a way that Node warns of, and knows whole seconds only.
     const late = AbortSignal.timeout(Math.ceil(timeout * 1000))
-    const kubectl = $({ input, signal: AbortSignal.any([signal, late]), quiet: true, nothrow: true })
+    const kubectl = local({ input, signal: AbortSignal.any([signal, late]), seconds: timeout + 10, nothrow: true })
     const result = await kubectl(Object.assign(text, { raw: text }))
     signal.throwIfAborted()
     if (result.exitCode === 0) return result.stdout

@@ -4,7 +4,7 @@ import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promise
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
-import { $ } from 'zx'
+import { local } from '../base/environment.mts'
 import { home } from '../base/home.mts'
 import { duration, megabytes } from '../base/words.mts'
 import { download, HttpError, partOf, sweep } from './download.mts'
@@ -85,7 +85,7 @@ const hashOf = async (file: string): Promise<string> => {
 
 /** What `k3s --version` says, or why it says nothing. Its first line is `k3s version v1.36.5+k3s1 (hash)`. */
 const versionOf = async (file: string): Promise<string> => {
-  const { exitCode, stdout, stderr } = await $({ nothrow: true, quiet: true, timeout: '30s' })`${file} --version`
+  const { exitCode, stdout, stderr } = await local({ nothrow: true, seconds: 30 })`${file} --version`
   return /^k3s version (\S+)/.exec(stdout)?.[1] ?? `exit ${exitCode}: ${stderr.trim().split(': ').at(-1)}`
 }
 
@@ -112,8 +112,8 @@ const busyboxOf = async (file: string, memory: string): Promise<string> => {
 
 // '' where it has none, or cannot be read. The name goes into manifests.
 const busyboxIn = async (file: string): Promise<string> => {
-  const tar = $({ quiet: true, nothrow: true })`tar --extract --to-stdout --file - manifest.json`
-  // tar ends at the end of the archive and may leave what fills it up unread, which breaks the pipe.
+  const tar = local({ writes: true, seconds: 120, nothrow: true })`tar --extract --to-stdout --file - manifest.json`
+  // tar may end before it has read all: then the pipe breaks, and its words are whole.
   await pipeline(createReadStream(file), createZstdDecompress(), tar.stdin).catch(() => {})
   try {
     const saved = JSON.parse((await tar).stdout) as { RepoTags?: string[] | null }[]

@@ -1,10 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa, ExecaError } from 'execa'
+import { sshEnvironment } from '../base/environment.mts'
 import { quoted } from '../base/errors.mts'
 import { home } from '../base/home.mts'
-import { printable } from '../base/words.mts'
+import { duration, printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
 
 /** What a script on a node printed, and its exit code. */
@@ -56,12 +57,13 @@ export class Unreachable extends Error {
   override name = 'Unreachable'
 }
 
-const sockets = home('ssh')
-
 // The first line on stdin says how long the script may take and how many bytes it has. The script follows, and stdin
 // stays open. When it closes (ctrl-C, kill -9, a lost connection) the node ends the script by itself.
 // The script reaches bash through a pipe, so `ps` never shows any of it.
+// Programs there speak English and make files as usual, whatever /etc/default/locale, a ~/.bashrc or pam_umask say.
 const receiver = `exec 3<&0
+export LC_ALL=C
+umask 022
 read -r seconds size <&3
 script=$(head -c "$size" <&3)
 timeout --kill-after=5 "$seconds" bash -s < <(printf "%s\\n" "$script") &
@@ -74,22 +76,81 @@ exit "$code"`
 
 const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
-const controlPath = (host: Host): string => {
-  mkdirSync(sockets, { recursive: true, mode: 0o700 })
-  const name = createHash('sha256').update(login(host)).digest('hex').slice(0, 16)
-  return join(sockets, name)
+// A socket's path has at most 107 bytes, and while ssh makes it a dot and 16 letters more (openssh: mux.c, muxserver_listen).
+const longestPath = 107 - 17
+
+const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
+
+// Where the sockets are: in ~/.keybuzz/ssh, but for a long home in /tmp. There a folder of somebody else is not taken.
+const socketsFor = (uid: number): string => {
+  const usual = home('ssh')
+  const isShort = Buffer.byteLength(join(usual, hashOf(''))) <= longestPath
+  const folder = isShort ? usual : `/tmp/keybuzz-ssh-${uid}-${hashOf(usual)}`
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const { mode, uid: owner } = lstatSync(folder)
+  if (!isShort && (owner !== uid || (mode & 0o170077) !== 0o040000)) {
+    throw new Error(`${folder} is not a folder of yours alone, and ssh keeps its connections there. Remove it.`)
+  }
+  return folder
+}
+
+const controlPath = (host: Host): string => join(socketsFor(process.getuid?.() ?? 0), hashOf(login(host)))
+
+// Of the operator's ~/.ssh/config only that counts which is transport: keys, jumps, proxies, algorithms. The rest would run
+// something else (RemoteCommand, SessionType), run it here (LocalCommand), swallow what a script reads, open ports, or take
+// a host key that is not known. ssh takes the first value that it gets, and the command line comes first.
+const notTransport = [
+  'StrictHostKeyChecking=yes', 'VerifyHostKeyDNS=no', 'RemoteCommand=none', 'PermitLocalCommand=no', 'ClearAllForwardings=yes',
+  'ForwardAgent=no', 'ForwardX11=no', 'Tunnel=no', 'SetEnv=LC_ALL=C', 'LogLevel=INFO', 'VisualHostKey=no', 'ConnectionAttempts=1'
+]
+// OpenSSH 8.7 has brought these; an older one refuses the names (openssh: release notes of 8.7).
+const since87 = ['SessionType=default', 'StdinNull=no', 'ForkAfterAuthentication=no']
+
+const options = async (): Promise<string[]> => {
+  const { stderr } = await execa('ssh', ['-V'], { stdin: 'ignore', reject: false, timeout: 10_000, extendEnv: false, env: sshEnvironment() })
+  const [, major, minor] = /OpenSSH_(\d+)\.(\d+)/.exec(stderr ?? '') ?? []
+  return Number(major) * 100 + Number(minor) >= 807 ? [...notTransport, ...since87] : notTransport
 }
 
 /** Where to log in: root@10.0.0.100. */
 export const login = ({ user, address }: Host): string => `${user}@${address}`
 
+// A group of its own: under nohup a terminal that closes must not end it.
+const apart = () => ({ extendEnv: false, env: sshEnvironment(), detached: true })
+
+// Seconds until a file is given up: 300 MB take a minute over 40 Mbit/s.
+const pushing = 1800
+
 const asRoot = (host: Host, command: string): string => (host.user === 'root' ? command : `sudo -n ${command}`)
 
+// What ssh itself says, among what a banner says.
+const saysWhy = /^(ssh: |Received disconnect|Host key verification failed|No .* host key is known|.*: Permission denied|Timeout, server|Connection timed out|Unable to negotiate|kex_exchange|banner exchange|.*Bad configuration|No user exists)/
+const saysLittle = /^(Disconnected from|Connection (closed|reset) by|client_loop:|@+$)/
+
+/** The reason in what a failed ssh printed: its own words, or else the last ones of the banner, as of a machine that boots. */
+export const reasonOf = (stderr: string): string => {
+  const lines = stderr.split('\n').map((line) => line.trim()).filter(Boolean)
+  const own = lines.filter((line) => saysWhy.test(line))
+  if (own.length > 0) return own.slice(-2).join(' ')
+  return [...lines.filter((line) => !saysLittle.test(line)).slice(-2), ...lines.filter((line) => saysLittle.test(line)).slice(-1)].join(' ')
+    || 'the connection broke'
+}
+
+const hintFor = (host: Host, why: string): string => {
+  const where = login(host)
+  if (/Too many authentication failures/.test(why)) {
+    return `the agent has more keys than sshd lets try. Name the one of ${host.address} in ~/.ssh/config: IdentityFile, and IdentitiesOnly yes`
+  }
+  if (/host key/i.test(why)) {
+    return `compare the key: ssh -o StrictHostKeyChecking=ask ${where}. Of another machine than before: ssh-keygen -R ${host.address} first. `
+      + 'With UserKnownHostsFile /dev/null in ~/.ssh/config no key is ever known'
+  }
+  return `ssh -v ${where}`
+}
+
 const unreachable = (host: Host, stderr: string): Unreachable => {
-  const why = stderr.trim().split('\n').at(-1) || 'the connection broke'
-  return new Unreachable(
-    `unreachable: ssh ${login(host)} exit 255\n${why}  Hint: ssh -v ${login(host)}`
-  )
+  const why = printable(reasonOf(stderr))
+  return new Unreachable(`unreachable: ssh ${login(host)} exit 255\n${why}  Hint: ${hintFor(host, why)}`)
 }
 
 /** Makes the ssh to the nodes. See Ssh. */
@@ -112,14 +173,17 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole, say =
       + 'only where the shell is interactive')
   }
 
-  // BatchMode: a password question would block a run at night. All else comes from the operator's ~/.ssh/config.
-  const sshArguments = (host: Host, fresh: boolean): string[] => {
+  let asked: Promise<string[]> | undefined
+
+  // BatchMode: a password question would block a run at night.
+  const sshArguments = async (host: Host, fresh: boolean): Promise<string[]> => {
+    const shut = await (asked ??= options())
     const path = controlPath(host)
     if (fresh || !existsSync(path)) traffic.connections++
     return [
       '-T',
       ...(port === 22 ? [] : [`-p${port}`]),
-      ...['BatchMode=yes', `ConnectTimeout=${connectTimeout}`, 'ServerAliveInterval=5', 'ServerAliveCountMax=3'],
+      ...['BatchMode=yes', `ConnectTimeout=${connectTimeout}`, 'ServerAliveInterval=5', 'ServerAliveCountMax=3', ...shut],
       ...(fresh
         ? ['ControlMaster=no', 'ControlPath=none']
         : ['ControlMaster=auto', `ControlPath=${path}`, 'ControlPersist=60'])
@@ -130,7 +194,8 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole, say =
     signal?.throwIfAborted()
     traffic.commands++
     const body = Buffer.from(`echo ${mark}; echo ${mark} >&2\nmain() {\nset -euo pipefail\n${script}\n}\nmain </dev/null\n`)
-    const ssh = execa('ssh', [...sshArguments(host, fresh), asRoot(host, `bash -c ${quote(receiver)}`)], {
+    const ssh = execa('ssh', [...await sshArguments(host, fresh), asRoot(host, `bash -c ${quote(receiver)}`)], {
+      ...apart(),
       stdin: 'pipe',
       reject: false,
       stripFinalNewline: false,
@@ -142,11 +207,11 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole, say =
     ssh.stdin.write(Buffer.concat([Buffer.from(`${timeout} ${body.length}\n`), body]))
     const result = await ssh
     signal?.throwIfAborted()
-    if (result.exitCode === undefined || result.exitCode === 255) throw unreachable(host, result.stderr)
+    if (result.exitCode === undefined || result.exitCode === 255) throw unreachable(host, afterMark(result.stderr) ?? result.stderr)
     const { exitCode } = result
     const stdout = afterMark(result.stdout)
     if (stdout === undefined) {
-      throw new Error(`ssh ${login(host)} did not start the script\n${lastWords({ stdout: result.stdout, stderr: result.stderr, exitCode })}`)
+      throw new Error(`ssh ${login(host)} did not start the script\n${lastWords({ stdout: '', stderr: `${result.stderr}\n${result.stdout}`, exitCode })}`)
     }
     tellNoise(host, result.stdout)
     const late = exitCode === 124 ? `\ntook longer than ${timeout} s and was ended` : ''
@@ -161,6 +226,7 @@ export const createSsh = ({ connectTimeout = 10, port = 22, signal: whole, say =
 
   const push: Ssh['push'] = async (host, file, { path, mode, sha256 }) => {
     const receive = `set -e
+umask 022
 echo ${mark} >&2
 mkdir -p "$(dirname ${path})"
 trap 'rm -f ${path}.part' EXIT
@@ -170,13 +236,16 @@ chmod ${mode} ${path}.part
 mv ${path}.part ${path}`
     traffic.commands++
     try {
-      await execa('ssh', [...sshArguments(host, false), asRoot(host, `bash -c ${quote(receive)}`)], {
+      await execa('ssh', [...await sshArguments(host, false), asRoot(host, `bash -c ${quote(receive)}`)], {
+        ...apart(),
         inputFile: file,
+        timeout: pushing * 1000,
         ...(whole ? { cancelSignal: whole } : {})
       })
     } catch (error) {
       whole?.throwIfAborted()
       if (!(error instanceof ExecaError)) throw error
+      if (error.timedOut) throw new Error(`${file} was not on ${host.name} after ${duration(pushing)}`)
       if (error.exitCode === undefined || error.exitCode === 255) throw unreachable(host, String(error.stderr))
       const stderr = String(error.stderr)
       throw new Error(`${file} did not arrive whole as ${path}\n${(afterMark(stderr) ?? stderr).trim()}`)

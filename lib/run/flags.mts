@@ -10,6 +10,8 @@ export type Flag<Type extends boolean | string | undefined> = {
   value?: string
   /** One letter. */
   short?: string
+  /** Its value is a file that is written: whether it can be is tried first. */
+  writes?: true
   /** Only there for the type. */
   type?: Type
 }
@@ -24,6 +26,9 @@ export const flag = (help: string, short?: string): Flag<boolean> => ({ help, ..
 
 /** A flag with a value: `--prove NODE`. */
 export const value = (name: string, help: string): Flag<string | undefined> => ({ help, value: name })
+
+/** A flag that names a file to write: `--html FILE`. */
+export const output = (help: string): Flag<string | undefined> => ({ help, value: 'FILE', writes: true })
 
 /** The lines of --help for the flags. */
 export const flagLines = (flags: Flags): string[] =>

@@ -1,9 +1,11 @@
-import { appendFileSync, mkdirSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import ora from 'ora'
 import { renderColumns } from '../base/table.mts'
+import { hasColour } from '../base/environment.mts'
 import { home } from '../base/home.mts'
+import { now, openLog } from './log.mts'
 import type { Outcome } from './modes.mts'
 import type { Listener, Run } from './run.mts'
 import { redact } from '../input/secrets.mts'
@@ -64,7 +66,8 @@ export const renderBlock = (host: string, outcomes: Outcome[], look: Look): stri
   const lines = shown.flatMap((outcome) => outcomeLines(outcome, width, look))
   for (const [words, some] of Map.groupBy(skipped, (one) => one.words)) lines.push(paint('dim', `– ${some.length} skipped, ${words}`, look))
   if (hidden > 0) lines.push(paint('dim', `✓ ${hidden} ${shown.length > 0 ? 'more ' : ''}hold${hidden === 1 ? 's' : ''}`, look))
-  return lines.map((line, index) => `${(index === 0 ? host : '').padEnd(16)}${line}`)
+  const column = Math.max(16, host.length + 2)
+  return lines.map((line, index) => `${(index === 0 ? host : '').padEnd(column)}${line}`)
 }
 
 // Skipped steps are told together.
@@ -138,12 +141,13 @@ export type Report = Listener & {
 export const createReport = (name: string, { json, verbose }: { json: boolean; verbose: boolean }): Report => {
   const text = json ? process.stderr : process.stdout
   // ora counts lines by the width of the terminal. Without a width it would count for ever.
-  const live = text.isTTY === true && process.stderr.isTTY === true && process.stderr.columns > 0
-  const look: Look = { colour: text.isTTY === true && !process.env['NO_COLOR'], verbose }
+  const live = text.isTTY === true && process.stderr.isTTY === true && process.stderr.columns > 0 && process.env['TERM'] !== 'dumb'
+  const look: Look = { colour: hasColour(text), verbose }
   const folder = home('logs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const logFile = join(folder, `${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}_${name}.log`)
-  const log = (line: string): void => appendFileSync(logFile, `${now()} ${redact(line)}\n`, { mode: 0o600 })
+  const append = openLog(logFile, (line) => process.stderr.write(`${line}\n`))
+  const log = (line: string): void => append(redact(line))
 
   const spinner = ora({ stream: process.stderr, isEnabled: live, discardStdin: false })
   const write = (line: string): void => {
@@ -238,5 +242,3 @@ export const createReport = (name: string, { json, verbose }: { json: boolean; v
 
 /** Milliseconds after which a run without a terminal says what it is at. */
 const quiet = 20_000
-
-const now = (): string => `${new Date().toISOString().slice(0, 19)}Z`

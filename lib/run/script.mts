@@ -1,7 +1,9 @@
 import { basename, dirname, join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
+import { useProxy } from '../base/environment.mts'
 import { isAbort, UsageError } from '../base/errors.mts'
+import { tooOld } from '../base/node.mts'
 import { renderColumns } from '../base/table.mts'
 import { closest, duration, plural } from '../base/words.mts'
 import { readInputs } from '../input/inputs.mts'
@@ -12,12 +14,19 @@ import { createKubectl } from '../reach/kubectl.mts'
 import { artifacts, type Release } from '../reach/release.mts'
 import { createSsh } from '../reach/ssh.mts'
 import { agreed, hasTerminal, needTerminal, typed } from './confirm.mts'
-import { flag, flagLines, misuse, parseFlags, value, type Flags, type Values } from './flags.mts'
+import { flag, flagLines, misuse, output, parseFlags, value, type Flags, type Values } from './flags.mts'
 import { readHeader } from './header.mts'
 import { Locked, withLock } from './lock.mts'
+import { outputFaults, preflight, type Output } from './preflight.mts'
 import { count, createReport, renderCounts, type Report, type Section } from './report.mts'
 import { createRun, withRoles, type Means, type Run } from './run.mts'
 import { renderRunbook } from './runbook.mts'
+
+const old = tooOld(process.versions.node, join(import.meta.dirname, '../..'))
+if (old !== '') {
+  console.error(old)
+  process.exit(64)
+}
 
 /** A numbered script: its name and its story. The story runs once as a plan and once as an apply. */
 export type Script = {
@@ -49,7 +58,7 @@ const commonFlags = {
   inventory: value('FILE', 'default: servers.tsv beside the script'),
   settings: value('FILE', 'default: settings.yaml beside the script'),
   artifacts: value('DIR', 'a folder that holds the files of the K3s release already'),
-  runbook: value('FILE', 'write how all this is done by hand (- for stdout); contacts no host'),
+  runbook: output('write how all this is done by hand (- for stdout); contacts no host'),
   json: flag('the result as JSON on stdout, the text on stderr'),
   verbose: flag('also every fact that holds'),
   'force-unlock': flag('take the lock from a run that is dead; must be confirmed at a terminal'),
@@ -103,7 +112,8 @@ export type Validated = {
   say: (line: string) => void
 }
 
-type After = (validated: Validated, flags: never) => Promise<{ exitCode: number } & Record<string, unknown>>
+type Went = { exitCode: number } & Record<string, unknown>
+type After = (validated: Validated, flags: never) => Promise<Went>
 
 type Options<Own extends Flags> = {
   /** Flags beside those of the scripts. */
@@ -128,11 +138,12 @@ export const operate = async <Own extends Flags = Record<never, never>>(
   const interrupt = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
+      if (signal === 'SIGHUP' && ignoresHangup()) return
       if (interrupt.signal.aborted) process.exit(exitCodes.interrupted)
       interrupt.abort()
     })
   }
-  process.stdout.on('error', () => interrupt.abort()) // the reader of a pipe has ended
+  watchOutput(interrupt)
   try {
     const known = Object.assign({}, extra, ...scripts.map(({ flags }) => flags), flagsOf(mode)) as Flags
     const given = parseFlags(process.argv.slice(2), known)
@@ -147,13 +158,18 @@ export const operate = async <Own extends Flags = Record<never, never>>(
     })
     const chosen = chooseHosts(hosts, flags.hosts)
     const { signal } = interrupt
+    const outputs = outputsOf(known, given)
     if (flags.runbook !== undefined) {
+      const faults = outputFaults(outputs)
+      if (faults.length > 0) throw new UsageError(faults)
       const text = await renderRunbook(wanted, own, { hosts, chosen, settings, signal })
       return flags.runbook === '-' ? void process.stdout.write(text) : await writeFile(flags.runbook, text)
     }
     if (mode === 'apply' && !flags.plan && !flags.yes && !hasTerminal()) {
       throw new UsageError([misuse('--yes', 'it where there is no terminal to ask at', 'Add --yes to apply, or --plan to look only.')])
     }
+    preflight(outputs)
+    useProxy([settings.k3s.release_url])
     const name = basename(file, '.mts').replace('09_k3s_', '')
     const report = createReport(name, flags)
     for (const note of notes) report.note(note)
@@ -175,6 +191,34 @@ export const operate = async <Own extends Flags = Record<never, never>>(
     process.exitCode = explain(error, interrupt.signal.aborted)
   }
 }
+
+// Node forgets that nohup ignores SIGHUP, so lib/run/start.sh says it. Without a word of it: nohup leaves no terminal.
+const ignoresHangup = (): boolean => {
+  const said = process.env['KEYBUZZ_NOHUP']
+  return said === undefined ? ![process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY) : said !== ''
+}
+
+// Where the reader of a pipe has ended, nobody waits for the run. On a full disk it goes on, and does not exit with 0.
+const watchOutput = (interrupt: AbortController): void => {
+  let lost = false
+  const watch = (error: NodeJS.ErrnoException, isResult: boolean): void => {
+    if (error.code === 'EPIPE') return interrupt.abort()
+    if (lost || !isResult) return
+    lost = true
+    console.error(`The result cannot be written to stdout: ${error.message}`)
+    process.on('exit', (code) => {
+      if (code === exitCodes.converged || code === exitCodes.changes) process.exitCode = exitCodes.failed
+    })
+  }
+  process.stdout.on('error', (error) => watch(error, true))
+  process.stderr.on('error', (error) => watch(error, false))
+}
+
+const outputsOf = (known: Flags, given: Record<string, unknown>): Output[] =>
+  Object.entries(known).flatMap(([name, { writes }]) => {
+    const file = given[name]
+    return writes && typeof file === 'string' && file !== '-' ? [{ flag: `--${name}`, file }] : []
+  })
 
 const explain = (error: unknown, interrupted: boolean): number => {
   if (interrupted || isAbort(error) || (error instanceof Error && error.name === 'ExitPromptError')) {
@@ -234,7 +278,7 @@ const converge = async (operation: Operation): Promise<number> => {
 }
 
 const validate = async (operation: Operation): Promise<number> => {
-  const { scripts, own, report, after } = operation
+  const { scripts, own, means, report, after } = operation
   const started = performance.now()
   const sections: Section[] = []
   for (const script of scripts) sections.push(await tell(script, 'validate', operation, false))
@@ -242,7 +286,11 @@ const validate = async (operation: Operation): Promise<number> => {
   const exitCode = sections.some(hasFailures) || sections.some(hasSkipped) ? exitCodes.failed : exitCodes.converged
   const run = runOf(scripts.at(-1)!, 'validate', operation, false)
   const seconds = (performance.now() - started) / 1000
-  const { exitCode: code, ...more } = after ? await after({ run, sections, exitCode, seconds, say: report.say }, own) : { exitCode }
+  const goOn = async (): Promise<Went> => (after ? after({ run, sections, exitCode, seconds, say: report.say }, own) : { exitCode })
+  const { exitCode: code, ...more } = await goOn().catch((error: unknown) => {
+    if (means.signal.aborted || isAbort(error)) throw error
+    return { exitCode: explain(error, false) } // what was found is printed all the same
+  })
   return print(operation, code, sections, started, more)
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import pMap from 'p-map'
 import { stringify } from 'yaml'
-import { $ } from 'zx'
+import { local } from '../base/environment.mts'
 import { isAbort, messageOf, UsageError } from '../base/errors.mts'
 import { home } from '../base/home.mts'
 import { getPods, isReady } from '../cluster/pods.mts'
@@ -51,7 +51,7 @@ export const writeBundle = async (run: Run, { file, report }: Options): Promise<
     })
     await put('errors.txt', faults.length === 0 ? 'Everything could be had.\n' : `${faults.join('\n')}\n`)
     await put('MANIFEST', manifest(run, sizes))
-    await $({ quiet: true })`tar -C ${above} --owner=0 --group=0 -czf ${part} ${name}`
+    await local({ seconds: 300, signal: run.signal })`tar -C ${above} --owner=0 --group=0 -czf ${part} ${name}`
     await rename(part, file)
     return faults
   } finally {
@@ -181,7 +181,7 @@ const last = (text: string): string => (text.length <= BYTES ? text : `[cut here
 const versions = async (): Promise<string> => {
   const root = join(import.meta.dirname, '../..')
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
-  const says = $({ quiet: true, nothrow: true })
+  const says = local({ nothrow: true })
   const commit = await says`git -C ${root} describe --always --dirty`
   const ssh = await says`ssh -V`
   const system = await says`uname -a`

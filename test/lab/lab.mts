@@ -47,7 +47,7 @@ const commands: Record<string, (rest: string[]) => Promise<number>> = {
     return running ? 0 : 1
   },
   shell: async ([name = bastion.name]) =>
-    attach((await engine(progress)).container.dockerode, machine(name), ['bash', '-l']),
+    attach((await engine(progress)).container.dockerode, machine(name), ['bash']), // a login shell would set PATH anew
   run: inBastion,
   kubectl: (rest) => inBastion(['kubectl', ...rest])
 }

@@ -46,7 +46,7 @@ const flagsIn = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*
 const flagsOf = (script: string): string[] =>
   [script, 'lib/run/script.mts'].flatMap((file) => {
     const text = readFileSync(join(root, file), 'utf8')
-    return [...text.matchAll(/'?\b([a-z][a-z-]*)'?: (?:flag|value)\(/g)].map(([, name]) => `--${name}`)
+    return [...text.matchAll(/'?\b([a-z][a-z-]*)'?: (?:flag|value|output)\(/g)].map(([, name]) => `--${name}`)
   })
 
 test('every flag is one of the script that it stands beside', () => {

@@ -48,6 +48,13 @@ test('lib keeps nothing between runs but the register of secrets', () => {
   assert.equal(global, ['lib/input/secrets.mts'])
 })
 
+test('programs of the bastion are started in one place, which decides what they get of its environment', () => {
+  const starts = (text: string): boolean => /import [^\n]*(\$[^\n]* from 'zx'|from 'execa'|from 'node:child_process')/.test(text)
+  const wrong = [...files, ...scriptFiles].filter((file) => starts(read(file)))
+  assert.equal(wrong, ['lib/base/environment.mts', 'lib/reach/ssh.mts', 'lib/run/preflight.mts'])
+  for (const file of wrong.slice(1)) assert.match(read(file), /sshEnvironment\(\)/)
+})
+
 test('every numbered script is in the list, in order', () => {
   assert.equal(allScripts.map(({ file }) => basename(file)), scriptFiles.filter((file) => /^09_k3s_\d\d_/.test(file)))
   assert.equal(allScripts.map(({ id }) => id), allScripts.map(({ file }) => basename(file).slice(0, '09_k3s_01'.length)))

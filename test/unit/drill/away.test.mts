@@ -13,6 +13,7 @@ const log = join(folder, 'log')
 const sshThat = (onCut: string, onUndo = 'true'): void => {
   writeFileSync(log, '')
   writeFileSync(join(folder, 'ssh'), `#!/bin/bash
+if [[ $1 == -V ]]; then exit; fi
 read -r seconds size
 script=$(head -c "$size")
 eval "\${script%%$'\\n'*}" # its mark

@@ -14,6 +14,7 @@ const folder = useFakeSsh()
 const log = join(folder, 'log')
 // Each server says of its etcd what a file named after its address holds.
 writeFileSync(join(folder, 'ssh'), `#!/bin/bash
+if [[ $1 == -V ]]; then exit; fi
 for word; do target=$command; command=$word; done
 read -r seconds size
 script=$(head -c "$size")

@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect, promisify } from 'node:util'
@@ -17,6 +18,15 @@ test('a secret prints as [secret] whichever way it is printed', () => {
   assert.is(JSON.stringify({ secret }), '{"secret":"[secret]"}')
   assert.is(inspect({ secret }), '{ secret: [secret] }')
   assert.is(secret.reveal(), 'sesame-1234')
+})
+
+test('an empty secret is refused: it would strike out everything', async () => {
+  assert.throws(() => new Secret(''), /a secret is empty/)
+  assert.is(redact('all of it'), 'all of it')
+  mkdirSync(join(home, '.keybuzz/secrets'), { recursive: true, mode: 0o700 })
+  writeFileSync(join(home, '.keybuzz/secrets/emptied'), '\n')
+  await keptSecret('emptied').then(() => assert.unreachable(), ({ message }: Error) =>
+    assert.match(message, /secrets\/emptied is empty: expected a secret\. Bring it back from a backup\./))
 })
 
 test('a secret is struck out of every text, in base64 too', () => {
@@ -74,6 +84,23 @@ await givenSecret('server token', ${JSON.stringify(options)}).catch((error) => c
   child.child.stdin?.end()
   return (await child).stdout.trim()
 }
+
+test('at a terminal Enter alone is no secret: it asks again', async () => {
+  const script = `for (const stream of [process.stdin, process.stderr]) stream.isTTY = true
+const { givenSecret } = await import('${join(import.meta.dirname, '../../../lib/input/secrets.mts')}')
+console.log((await givenSecret('server token', { flag: '--token-file', variable: 'KEYBUZZ_NO_TOKEN' })).reveal())`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'pipe' })
+  const answers = ['\r', 'from-hand\r']
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()))
+  child.stderr.on('data', (data: Buffer) => {
+    stderr += data.toString()
+    if (/server token:|Type it, or press ctrl-C/.test(data.toString()) && answers.length > 0) child.stdin.write(answers.shift()!)
+  })
+  await once(child, 'close')
+  assert.match(stderr, /Type it, or press ctrl-C\./)
+  assert.is(stdout, 'from-hand\n')
+})
 
 test('without a terminal the message says which variable to set', async () => {
   assert.is(

@@ -135,6 +135,18 @@ test('kubectl gets the words as they were meant, its kubeconfig and context, and
   assert.is(words.split('20s\n')[1], "get\npods\n-l\nit's $HOME\n-o\njsonpath={.items[*]}\non stdin\n")
 })
 
+test("nothing of the operator's environment reaches kubectl, and a command that reads stdin ends", async () => {
+  const tells = join(folder, 'tells')
+  await writeFile(tells, '#!/bin/bash\ncat\nenv\n', { mode: 0o755 })
+  const strange = { KUBECTL_EXTERNAL_DIFF: 'true', KUBERC: '/theirs', KUBECONFIG: '/theirs', HTTPS_PROXY: 'http://theirs', LANG: 'fr_FR.UTF-8' }
+  Object.assign(process.env, strange)
+  const given = await created({ k3s: async () => tells })({ timeout: 5 })`delete -f -`
+  for (const name of Object.keys(strange)) delete process.env[name]
+  assert.match(given, /^KUBERC=off$/m)
+  assert.match(given, /^KUBECTL_KUBERC=false$/m)
+  assert.not.match(given, /theirs|fr_FR|EXTERNAL_DIFF/)
+})
+
 test('an error holds what was printed before it, and the exit code', async () => {
   const half = join(folder, 'half')
   await writeFile(half, '#!/bin/bash\necho found; exit 7\n', { mode: 0o755 })

@@ -1,14 +1,16 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
 
+const realSsh = process.env['PATH']!.split(delimiter).map((folder) => join(folder, 'ssh')).find((file) => existsSync(file))!
 const folder = useFakeSsh()
-const { createSsh, lastWords, login, Unreachable } = await import('../../../lib/reach/ssh.mts')
+const { createSsh, lastWords, login, reasonOf, Unreachable } = await import('../../../lib/reach/ssh.mts')
 
 const a = hostOf('a')
 const dead = hostOf('dead', { address: '192.0.2.255' })
@@ -115,8 +117,8 @@ test('what does not arrive whole changes nothing', async () => {
 const withLoginShell = async (text: string, use: () => Promise<void>): Promise<void> => {
   const file = newFile()
   writeFileSync(file, text)
-  process.env['BASH_ENV'] = file
-  await use().finally(() => delete process.env['BASH_ENV'])
+  process.env['FAKE_LOGIN'] = file
+  await use().finally(() => delete process.env['FAKE_LOGIN'])
 }
 
 test('what a login shell prints is never taken for what the script has printed, and is said once', async () => {
@@ -136,13 +138,107 @@ test('what a login shell prints is never taken for what the script has printed, 
 })
 
 test('a host that answers and does not start the script is an error, and no empty answer', async () => {
-  for (const [text, words] of [['echo "This account is not available."; exit 1', 'This account is not available.\nexit 1'], ['exit 0', 'exit 0']]) {
+  for (const [text, words] of [['echo "This account is not available."; exit 1', 'This account is not available.\nexit 1'], ['exit 0', 'exit 0'],
+    ['echo Authorised users only >&2; echo "This account is not available."; exit 1', 'Authorised users only\nThis account is not available.\nexit 1']]) {
     await withLoginShell(text!, async () => {
       const error = await failureOf(ssh.run(a, 'echo one'))
       assert.is(error.message, `ssh root@192.0.2.1 did not start the script\n${words}`)
       assert.not.instance(error, Unreachable)
     })
   }
+})
+
+test('of ~/.ssh/config only what is transport counts', async () => {
+  const config = join(folder, 'config')
+  writeFileSync(config, `Host *
+  StrictHostKeyChecking no
+  VerifyHostKeyDNS yes
+  PermitLocalCommand yes
+  LocalCommand echo local
+  RemoteCommand tmux attach
+  RequestTTY force
+  SessionType none
+  StdinNull yes
+  ForkAfterAuthentication yes
+  LocalForward 8080 localhost:80
+  ForwardAgent yes
+  ForwardX11 yes
+  LogLevel QUIET
+  BatchMode no
+  ControlPath ~/theirs
+  SetEnv LC_ALL=fr_FR.UTF-8
+  IdentityFile ~/.ssh/keybuzz
+  ProxyJump gate
+`)
+  const asked = (await createSsh().capture(a, 'echo "$FAKE_SSH"')).trim().split(' ')
+  const is = execFileSync(realSsh, ['-G', '-F', config, ...asked], { encoding: 'utf8' }).split('\n')
+  const wanted = [
+    'stricthostkeychecking true', 'verifyhostkeydns false', 'permitlocalcommand no', 'requesttty false', 'sessiontype default', 'stdinnull no',
+    'forkafterauthentication no', 'clearallforwardings yes', 'forwardagent no', 'forwardx11 no', 'loglevel INFO', 'batchmode yes',
+    'setenv LC_ALL=C', 'identityfile ~/.ssh/keybuzz', 'proxyjump gate'
+  ]
+  assert.equal(wanted.filter((line) => !is.includes(line)), [])
+  assert.not(is.some((line) => /^(remotecommand|localforward|setenv LC_ALL=fr)|theirs/.test(line)), is.join('\n'))
+})
+
+test('an old ssh is not given options that it does not know', async () => {
+  const old = join(folder, 'old')
+  mkdirSync(old)
+  writeFileSync(join(old, 'ssh'), `#!/bin/bash\nif [[ $1 == -V ]]; then echo "OpenSSH_8.4p1 Debian" >&2; else exec ${folder}/ssh "$@"; fi\n`, { mode: 0o755 })
+  const path = process.env['PATH']
+  process.env['PATH'] = `${old}${delimiter}${path}`
+  const asked = await createSsh().capture(a, 'echo "$FAKE_SSH"').finally(() => (process.env['PATH'] = path))
+  assert.match(asked, / RemoteCommand=none /)
+  assert.not.match(asked, /SessionType|StdinNull|ForkAfter/)
+})
+
+test('a node speaks English and makes files as usual, and gets nothing of the operator', async () => {
+  const strange = { LANG: 'fr_FR.UTF-8', LC_MESSAGES: 'fr_FR.UTF-8', K3S_TOKEN: 'hidden', KUBECONFIG: '/nowhere', HCLOUD_TOKEN: 'hidden' }
+  Object.assign(process.env, strange)
+  const umask = process.umask(0o077)
+  const given = await createSsh().capture(a, 'env; umask')
+  process.umask(umask)
+  Object.keys(strange).forEach((name) => delete process.env[name])
+  assert.match(given, /^LC_ALL=C$/m)
+  assert.match(given, /^0022$/m)
+  assert.not.match(given, /fr_FR|hidden|nowhere/)
+})
+
+test('a home that is too long for a socket does not matter, and a folder of somebody else is not used', () => {
+  const long = join(folder, 'a'.repeat(80))
+  const script = `import { createSsh } from '${join(import.meta.dirname, '../../../lib/reach/ssh.mts')}'
+const host = { user: 'root', address: '192.0.2.1', name: 'a' }
+console.log(await createSsh().capture(host, 'echo "$FAKE_SSH"').catch((error) => error.message))`
+  const ask = () => execFileSync(process.execPath, ['--input-type=module-typescript', '-e', script], { encoding: 'utf8', env: { ...process.env, HOME: long } })
+  const path = /ControlPath=(\S+)/.exec(ask())?.[1] ?? ''
+  assert.match(path, /^\/tmp\/keybuzz-ssh-\d+-[0-9a-f]{16}\/[0-9a-f]{16}$/)
+  const sockets = join(path, '..')
+  assert.is(statSync(sockets).mode & 0o777, 0o700)
+  rmSync(sockets, { recursive: true })
+  symlinkSync(folder, sockets)
+  assert.match(ask(), new RegExp(`^${sockets} is not a folder of yours alone`))
+  rmSync(sockets)
+})
+
+const banner = 'Authorised users only.\nAll is logged.\n'
+
+test('why a host is unreachable is found among what else ssh prints', () => {
+  const many = 'Received disconnect from 10.0.0.100 port 22:2: Too many authentication failures'
+  assert.is(reasonOf(`${banner}${many}\nDisconnected from 10.0.0.100 port 22\n`), many)
+  assert.is(reasonOf(`root@10.0.0.100: Permission denied (publickey).\n${banner}`), 'root@10.0.0.100: Permission denied (publickey).')
+  assert.is(reasonOf('System is booting up.\nConnection closed by 10.0.0.100 port 22\n'), 'System is booting up. Connection closed by 10.0.0.100 port 22')
+  assert.is(reasonOf('Connection closed by 10.0.0.100 port 22\n'), 'Connection closed by 10.0.0.100 port 22')
+  assert.is(reasonOf(''), 'the connection broke')
+})
+
+test('the hint is about the reason: too many keys, a key that is unknown or another', async () => {
+  const fault = newFile()
+  process.env['FAKE_FAULT'] = fault
+  const far = hostOf('far', { address: '192.0.2.254' })
+  writeFileSync(fault, `${banner}Received disconnect from 192.0.2.254 port 22:2: Too many authentication failures\nDisconnected from 192.0.2.254 port 22\n`)
+  assert.match((await failureOf(ssh.run(far, 'true'))).message, /Too many authentication failures {2}Hint: .*IdentitiesOnly yes$/)
+  writeFileSync(fault, 'Host key for 192.0.2.254 has changed and you have requested strict checking.\nHost key verification failed.\n')
+  assert.match((await failureOf(ssh.run(far, 'true'))).message, /Host key verification failed\. {2}Hint: compare the key: .*ssh-keygen -R 192\.0\.2\.254/)
 })
 
 test('where to log in', () => {

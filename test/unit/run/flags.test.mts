@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { UsageError } from '../../../lib/base/errors.mts'
-import { flag, flagLines, misuse, parseFlags, value } from '../../../lib/run/flags.mts'
+import { flag, flagLines, misuse, output, parseFlags, value } from '../../../lib/run/flags.mts'
 
 const flags = {
   plan: flag('say what would change'),
@@ -83,6 +83,10 @@ test('all faults are told at once', () => {
   assert.equal(faultsOf('now', '--plann', '--plan=1', '--yes', '--yes', '--runbook').map((line) => line.split(':')[0]), [
     'command line now', 'command line --plann', 'command line --plan', 'command line --runbook', 'command line --yes'
   ])
+})
+
+test('a flag that names a file to write says so', () => {
+  assert.equal(output('the report'), { help: 'the report', value: 'FILE', writes: true })
 })
 
 test('the lines of --help', () => {

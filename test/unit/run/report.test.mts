@@ -52,6 +52,14 @@ test('a failure shows all its words and the hint', () => {
   ])
 })
 
+test('a name of 16 characters and more does not touch the sign', () => {
+  assert.equal(renderBlock('k3s-worker-observability-01', outcomes.slice(1), plain), [
+    'k3s-worker-observability-01  ~ has k3s v1.36.5+k3s1  is "v1.36.3+k3s1"',
+    '                             ? is Ready              known once applied'
+  ])
+  assert.is(renderBlock('k3s-worker-heavy', outcomes.slice(2), plain)[0], 'k3s-worker-heavy  ? is Ready  known once applied')
+})
+
 test('colour marks the sign and dims the words, and changes nothing else', () => {
   assert.equal(renderBlock('k3s-worker-01', outcomes, coloured), [
     'k3s-worker-01   \u001b[33m~\u001b[39m has k3s v1.36.5+k3s1  \u001b[2mis "v1.36.3+k3s1"\u001b[22m',

@@ -71,12 +71,13 @@ const judges = join(folder, '09_k3s_judge.mts')
 writeFileSync(judges, `${header('09_k3s_judge')}
 import { makes } from '${first}'
 import { operate } from '${lib}/run/script.mts'
-import { flag } from '${lib}/run/flags.mts'
+import { flag, output } from '${lib}/run/flags.mts'
 
 await operate([makes], import.meta.filename, {
   mode: 'validate',
-  flags: { strict: flag('more of it') },
-  after: async ({ run, sections, exitCode, say }, { strict }) => {
+  flags: { strict: flag('more of it'), page: output('a page'), lost: flag('fail at the end') },
+  after: async ({ run, sections, exitCode, say }, { strict, lost }) => {
+    if (lost) throw new Error('the page cannot be written')
     say(\`after \${run.mode} of \${sections.length}\`)
     return { exitCode: strict ? 1 : exitCode, strict }
   }
@@ -93,9 +94,15 @@ test.before.each(() => {
 
 type Said = { exitCode: number | null; stdout: string; stderr: string }
 
-const start = (file: string, argv: string[]) => {
-  const env = { ...process.env, HOME: home, NO_COLOR: '1', NODE_COMPILE_CACHE: join(folder, 'compiled') } // half the time of a start
-  const child = spawn(process.execPath, [file, ...argv], { stdio: ['ignore', 'pipe', 'pipe'], env })
+type Around = { shell?: string; more?: Record<string, string> }
+
+/** Starts a script. `shell` is what bash does before, as a limit, or with `"$@"` in it how it is started. */
+const start = (file: string, argv: string[], { shell, more = {} }: Around = {}) => {
+  const env = { ...process.env, HOME: home, NO_COLOR: '1', NODE_COMPILE_CACHE: join(folder, 'compiled'), ...more } // half the time of a start
+  const command = [process.execPath, file, ...argv]
+  const child = shell === undefined
+    ? spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env })
+    : spawn('bash', ['-c', shell, 'bash', ...command], { stdio: ['ignore', 'pipe', 'pipe'], env })
   const said = { stdout: '', stderr: '' }
   child.stdout.on('data', (data: Buffer) => (said.stdout += data.toString()))
   child.stderr.on('data', (data: Buffer) => (said.stderr += data.toString()))
@@ -248,6 +255,77 @@ test('ctrl-C ends it with 130, and gives the lock back', async () => {
   assert.not(existsSync(lock))
 })
 
+const slow = ['--yes', '--json', '--slow']
+const isSlow = async (): Promise<void> => {
+  while (!existsSync(join(made, 'slow'))) await sleep(20)
+}
+
+test('a terminal that closes ends it as ctrl-C does, but not where nohup is there', async () => {
+  const plain = start(first, slow, { more: { KEYBUZZ_NOHUP: '' } })
+  await isSlow()
+  plain.child.kill('SIGHUP')
+  assert.is((await plain.ended).exitCode, 130)
+
+  for (const more of [{ KEYBUZZ_NOHUP: '1' }, {}]) { // start.sh says it; else no terminal is left
+    for (const name of files()) rmSync(join(made, name))
+    const { child, ended } = start(first, slow, { more })
+    await isSlow()
+    child.kill('SIGHUP')
+    await sleep(300)
+    assert.is(child.exitCode, null)
+    child.kill('SIGINT')
+    assert.is((await ended).exitCode, 130)
+  }
+})
+
+test('what a run starts is in a group of its own, which a closed terminal does not reach', async () => {
+  const { child, ended } = start(first, slow)
+  await isSlow()
+  const groups = (pid: number): string[] => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean)
+    .map((one) => readFileSync(`/proc/${one}/stat`, 'utf8').split(') ')[1]!.split(' ')[2]!)
+  const own = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[2]!
+  assert.ok(groups(child.pid!).length > 0)
+  assert.not(groups(child.pid!).includes(own))
+  child.kill('SIGINT')
+  await ended
+})
+
+test('a machine that is not fit, or a file that cannot be written, is told before anything is looked at', async () => {
+  const cases: [string, string[], Around, RegExp][] = [
+    [first, ['--yes'], { more: { HOME: '/dev/null' } }, /^this machine HOME "\/dev\/null\/\.keybuzz\/logs": expected a folder that can be made \(ENOTDIR: .*\n$/],
+    [first, ['--yes'], { shell: 'ulimit -f 0; exec "$@"' }, /^this machine HOME ".*": expected a folder that can be written \(EFBIG: file too large\)\. .*\n$/],
+    [judges, ['--page', '/nowhere/page.html'], {}, /^command line --page "\/nowhere\/page\.html": expected a file that can be written \(ENOENT: .*\n$/],
+    [first, ['--runbook', '/nowhere/book.md'], {}, /^command line --runbook "\/nowhere\/book\.md": expected a file that can be written .*\n$/]
+  ]
+  await Promise.all(cases.map(async ([file, argv, around, words]) => {
+    const { exitCode, stdout, stderr } = await start(file, argv, around).ended
+    assert.equal([exitCode, stdout], [64, ''], stderr)
+    assert.match(stderr, words)
+  }))
+  assert.equal([files(), existsSync(lock)], [[], false])
+})
+
+test('--help needs neither a home nor a user', async () => {
+  assert.is((await start(first, ['--help'], { more: { HOME: '/dev/null' } }).ended).exitCode, 0)
+})
+
+test('a log that ends in the middle of a run is told once, and fails no host', async () => {
+  // A limit of the size of files stands for a full disk. Its signal is left out.
+  const { exitCode: full, stderr: said } = await start(first, ['--yes', '--named', 'x'.repeat(200)], { shell: 'ulimit -f 1; exec "$@"', more: { NODE_DISABLE_COMPILE_CACHE: '1', NODE_OPTIONS: `--import="data:text/javascript,process.on('SIGXFSZ',()=>{})"` } }).ended
+  assert.is(full, 0, said)
+  assert.equal(lines(said).filter((line) => line.startsWith('The log is incomplete')), ['The log is incomplete from here on: EFBIG: file too large, write'])
+  assert.is(files().length, 2)
+})
+
+test('a result that cannot be written is no success', async () => {
+  for (const argv of [['--plan', '--json'], ['--yes', '--json'], ['--yes']]) {
+    const { exitCode, stderr } = await start(first, argv, { shell: 'exec "$@" > /dev/full' }).ended
+    assert.is(exitCode, 1, stderr)
+    assert.is(lines(stderr).filter((line) => line === 'The result cannot be written to stdout: ENOSPC: no space left on device, write').length, 1, stderr)
+  }
+  assert.equal(files(), ['file-s-1', 'file-w-1']) // the run itself went on
+})
+
 test('a bug is told with its place, and exits with 1', async () => {
   const { exitCode, stderr } = await run('--plan', '--broken')
   assert.is(exitCode, 1)
@@ -291,6 +369,10 @@ test('a validation has no flags to apply with, looks only, and what comes after 
   assert.is(good.exitCode, 0)
   assert.match(good.stderr, /^2 checks hold, none fails in .*\nafter validate of 1$/m)
   assert.is(JSON.parse(good.stdout).strict, false)
+  const lost = await judge('--lost', '--json')
+  assert.is(lost.exitCode, 1)
+  assert.match(lost.stderr, /\nthe page cannot be written\n$/)
+  assert.is(JSON.parse(lost.stdout).exitCode, 1) // what was found is there all the same
   const strict = await judge('--strict', '--json')
   assert.is(strict.exitCode, 1)
   assert.equal([JSON.parse(strict.stdout).exitCode, JSON.parse(strict.stdout).strict], [1, true])
