@@ -30,9 +30,10 @@ test('an installation that takes long says so every 20 seconds, until it ends', 
   const { code, lines } = await setup('/bin/sleep 1; echo added')
   assert.is(code, 0)
   assert.is(lines[0], 'Installing the packages of package-lock.json ...')
-  assert.is(lines.at(-1), 'added')
-  assert.ok(lines.length > 3, lines.join('\n'))
-  for (const line of lines.slice(1, -1)) assert.match(line, /^Installing the packages, \d+ s so far$/)
+  const ended = lines.indexOf('added')
+  assert.ok(ended > 2, lines.join('\n'))
+  assert.ok(lines.length - ended <= 2, 'at most one line was just being written')
+  for (const line of lines.slice(1).filter((one) => one !== 'added')) assert.match(line, /^Installing the packages, \d+ s so far$/)
 })
 
 test('one that fails fails, and leaves nothing that writes on', async () => {
