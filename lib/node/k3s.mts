@@ -191,17 +191,16 @@ export const hasUnit = (host: Host): NodeStep =>
  */
 export const hasToken = (name: 'token' | 'agent-token', token: Secret, form: 'secure' | 'secret' = 'secure'): NodeStep => {
   const path = `/etc/rancher/k3s/${name}`
-  const secret = token.reveal().split(':').at(-1)
+  const wanted = `wanted='${token.reveal()}'`
   return {
     name: `has the ${name}`,
     check: `if [[ ! -f ${path} ]]; then echo 'is missing'; exit; fi
-token=$(<${path}); [[ \${token##*:} == '${secret}' ]] || echo 'is another one'
+token=$(<${path}); ${wanted}; [[ \${token##*:} == "\${wanted##*:}" ]] || echo 'is another one'
 [[ $(stat -c '%a %U' ${path}) == '600 root' ]] || echo 'can be read by others'`,
     change: `install -d -m 0700 /etc/rancher/k3s
 umask 077
-cat > ${path}.new <<'END'
-${form === 'secret' ? secret : token.reveal()}
-END
+${wanted}
+printf '%s\\n' "\${wanted${form === 'secret' ? '##*:' : ''}}" > ${path}.new
 mv ${path}.new ${path}`
   }
 }

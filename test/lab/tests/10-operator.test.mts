@@ -4,12 +4,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bastion, bastionStart, exec, labUp } from '../nodes.mts'
-import { kubectl, script, until } from './cluster.mts'
+import { converge, kubectl, script, until } from './cluster.mts'
+import { test } from './timed.mts'
 
 await labUp()
+await converge()
 
 // Nobody listens at the proxy. "true" as the program for diffs says that nothing ever differs (kubernetes/kubectl#1173).
 const proxy = 'http://127.0.0.1:9'
@@ -66,7 +67,7 @@ test('a host key that has changed is not accepted, whatever the ssh configuratio
   await exec('bastion', `cd; if [[ -f .ssh/config ]]; then mv .ssh/config .ssh/config.aside; fi
 ${mixed} > .ssh/mixed
 printf '%s\\n' 'Host *' '  StrictHostKeyChecking no' '  GlobalKnownHostsFile ~/.ssh/mixed' '  UserKnownHostsFile ~/.ssh/mixed' > .ssh/config
-for socket in .keybuzz/ssh/*; do ssh -o ControlPath=$socket -O exit - 2>/dev/null; done; true`)
+for socket in ~/.keybuzz/ssh/*; do ssh -F none -O exit -o ControlPath=$socket node 2>/dev/null; done; true`)
   try {
     const { exitCode, stdout } = await bastion(['./09_k3s_01_prepare.mts', '--plan', '--hosts', 'k3s-worker-01'])
     assert.is(exitCode, 1)
@@ -85,9 +86,11 @@ test('npm run lab -- shell finds node and the scripts', async () => {
 })
 
 test('a run under nohup goes on when the terminal closes', async () => {
+  const logs = async (): Promise<number> => Number((await exec('bastion', 'ls ~/.keybuzz/logs | grep -c 01_prepare')).stdout)
+  const before = await logs()
   const running = await bastionStart(['nohup', './09_k3s_01_prepare.mts', '--plan', '--json'])
   const pids = async (): Promise<string> => (await exec('bastion', `pgrep -f '^node ./09_k3s_01_prepare.mts'`)).stdout.trim()
-  await until('the run began', 30, async () => (await pids()) !== '')
+  await until('the run began', 30, async () => (await logs()) > before)
   await exec('bastion', `kill -HUP ${(await pids()).replaceAll('\n', ' ')}`)
   const { exitCode, stdout, stderr } = await running.done
   assert.is(exitCode, 0, stderr)
