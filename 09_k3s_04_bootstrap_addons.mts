@@ -15,7 +15,6 @@
 
 import { remembered } from './lib/base/wait.mts'
 import { hasMetrics } from './lib/cluster/metrics.mts'
-import { knowsEveryNode } from './lib/cluster/nodes.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
@@ -47,7 +46,6 @@ export const bootstrapAddons = script({
     await run.on(hosts, (host) => archives.map((archive) => hasArchive(host, ssh, archive)))
     await run.on(agents, () => [hasRoomForVolumes(run.settings)])
     await run.once([
-      knowsEveryNode(run),
       manifestStep(kubectl, 'has the priority classes', await readManifest('04_addons/priorities.yaml')),
       takesTenants(kubectl),
       manifestStep(kubectl, `has CoreDNS with ${dnsReplicas} replicas and the nameservers`, dns),

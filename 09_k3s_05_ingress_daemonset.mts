@@ -16,7 +16,6 @@
 
 import { milliseconds } from './lib/base/words.mts'
 import { certificateStep, readPair } from './lib/cluster/certificate.mts'
-import { knowsEveryNode } from './lib/cluster/nodes.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
 import { checkOf, checksByHand, makeCheck, passes, type Check } from './lib/ingress/check.mts'
@@ -46,7 +45,6 @@ export const installIngress = script({
 
     await run.on(hosts, () => [hasPortsFree])
     await run.once([
-      knowsEveryNode(run),
       hasNoRival(kubectl),
       manifestStep(kubectl, 'has the namespace', await readManifest('05_ingress/namespace.yaml')),
       manifestStep(kubectl, 'has what the controller may do', await readManifest('05_ingress/rbac.yaml')),

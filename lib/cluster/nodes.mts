@@ -42,6 +42,7 @@ export const isReadyNode = (host: Host, nodes: Nodes): NodeStep => ({
   },
   look: `kubectl get node ${host.name} -o wide`,
   within: 180,
+  vital: true,
   hint: `ssh ${login(host)} ${sudo(host)}journalctl -e -u ${unitOf(host)}`
 })
 
@@ -66,7 +67,7 @@ ssh ${login(host)} ${sudo(host)}ls ${passwordFile}`,
 ${removeOldNetworkByHand(host)}`
 })
 
-const namesOfNodes = 'k3s kubectl --request-timeout=5s get nodes -o name'
+const namesOfNodes = 'k3s kubectl --request-timeout=3s get nodes -o name'
 
 /**
  * The step that every Node of the cluster is in the inventory: what the scripts do for the nodes they know would cut off

@@ -127,8 +127,9 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<st
  * others do not hide one that fails. Returns in words what failed, for each host. Needs the netcheck DaemonSet.
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
-  const addresses = await kubectl`-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={.items[*].status.podIP}'`
-  const replicas = addresses.split(' ').filter((address) => parseAddress(address) !== undefined)
+  // One that is not ready is told by the step of its rollout.
+  const pods = (await getPods(kubectl, { namespace: 'kube-system', label: 'k8s-app=kube-dns' })).filter(isReady)
+  const replicas = pods.map(({ status }) => status.podIP ?? '').filter((address) => parseAddress(address) !== undefined)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
   const answers = await askPods(kubectl, hosts, (_, index) => `

@@ -224,6 +224,7 @@ is=$(k3s kubectl get node ${host.name} -o jsonpath='{range .status.conditions[*]
 [[ " $is " == *" EtcdIsVoter=True "* ]] || echo 'is not EtcdIsVoter yet'`,
   within: 300,
   timeout: 30,
+  vital: true,
   hint: `ssh ${login(host)} ${sudo(host)}journalctl -u k3s -e`
 })
 

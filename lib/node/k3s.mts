@@ -307,6 +307,7 @@ export const hasSoundKubelet = (host: Host): NodeStep => ({
   check: kubeletShell(host, ownKubectl),
   within: 180,
   timeout: 30,
+  vital: true,
   hint: `ssh ${login(host)} ${sudo(host)}journalctl -e -u ${unitOf(host)}; docs/workers.md, "A worker does not become Ready"`
 })
 

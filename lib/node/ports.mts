@@ -148,7 +148,21 @@ export const portMatrix = async (hosts: Host[], { settings, ssh }: Pick<Run, 'se
     const probed = answer.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Probed)
     for (const [name, fault] of faultsOf(host, probed, settings.network)) faults.get(name)?.add(fault)
   })
-  return new Map([...faults].map(([name, words]) => [name, [...words].sort()]))
+  return toldOnce(new Map([...faults].map(([name, words]) => [name, [...words].sort()])))
+}
+
+/**
+ * Of a host that several others do not reach, and that does not reach them either, only it says so: it is one host that is
+ * not well, and not all of them.
+ */
+export const toldOnce = (faults: Map<string, string[]>): Map<string, string[]> => {
+  const peers = (name: string): string[] =>
+    [...faults.keys()].filter((other) => faults.get(name)?.some((fault) => fault.includes(` to ${other} `)))
+  const lost = new Map([...faults.keys()].map((name) => [name, peers(name).filter((other) => peers(other).includes(name))]))
+  const isAlone = (name: string): boolean =>
+    lost.get(name)!.length > 1 && lost.get(name)!.every((other) => lost.get(other)!.length === 1)
+  return new Map([...faults].map(([name, some]) =>
+    [name, some.filter((fault) => isAlone(name) || !lost.get(name)!.some((other) => isAlone(other) && fault.includes(` to ${other} `)))]))
 }
 
 /** The shell that runs lib/node/ports.py on a node: `ports.py COMMAND JSON`. */

@@ -28,6 +28,8 @@ export type Taking = {
   signal: AbortSignal
   begins: (doing: string) => void
   outcome: (outcome: Outcome) => void
+  /** Hosts that a validation has found not to be well. */
+  sick: Set<string>
   /** True once a failure of this run was that the API is away. Said once, and not for each step that needs the API. */
   api: { isAway: boolean }
 }
@@ -65,13 +67,23 @@ export const plan = async (
   }
 }
 
-/** A validation checks everything once. A step that an apply would change has failed. The hint names the script to run. */
+/**
+ * A validation checks everything once. A step that an apply would change has failed. The hint names the script to run. A
+ * node that is not well is one finding: what else fails on it is skipped, and no trial is made while there is one.
+ */
 export const validate = async (steps: Step[], taking: Taking, script: string): Promise<void> => {
-  const { begins, outcome } = taking
+  const { begins, outcome, sick, host } = taking
   begins('is looked at')
-  const findings = await look(steps, taking, { waiting: false })
-  for (const [index, step] of steps.entries()) {
+  const made = steps.filter(({ trial }) => !trial || sick.size === 0)
+  for (const { name } of steps.filter((step) => !made.includes(step))) outcome({ step: name, result: 'skipped', words: notWell([...sick]) })
+  const findings = await look(made, taking, { waiting: false })
+  for (const [index, step] of made.entries()) {
     const finding = findings[index]!
+    if (host && sick.has(host.name) && !holds(finding)) {
+      outcome({ step: step.name, result: 'skipped', words: notWell([host.name]) })
+      continue
+    }
+    if (step.vital && !holds(finding) && !finding.blind && host) sick.add(host.name)
     const mendable = step.hint === undefined && step.change !== undefined && !finding.blind
     const remedy = mendable ? { hint: `run ${script}, which mends it` } : {}
     outcome(holds(finding) ? okOutcome(step, finding) : { ...unlessBlind(step, finding, taking), ...remedy })
@@ -217,6 +229,9 @@ const failedOutcome = (step: Step, finding: Found): Outcome => ({
   ...(step.always ? { refuses: true as const } : {}),
   ...evidenceOf(finding)
 })
+
+/** Why steps are skipped that nodes which are not well would fail. */
+export const notWell = (names: string[]): string => `because ${names.join(', ')} is not well`
 
 /** Why steps after a failure are skipped. */
 export const afterFailure = 'because of the failure above'

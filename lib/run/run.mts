@@ -6,7 +6,7 @@ import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { Release } from '../reach/release.mts'
 import { Unreachable, type Ssh } from '../reach/ssh.mts'
-import { afterFailure, apply, plan, validate, type Outcome } from './modes.mts'
+import { afterFailure, apply, notWell, plan, validate, type Outcome } from './modes.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
 /** Receives the outcomes as they come. `target` is a host's name, or "cluster". */
@@ -64,7 +64,8 @@ export type Run = {
 }
 
 /** What all scripts of one command line work with. */
-export type Means = Pick<Run, 'hosts' | 'chosen' | 'settings' | 'signal' | 'ssh' | 'kubectl' | 'release'>
+/** `sick` holds the hosts that a validation has found not to be well, for the scripts that follow. */
+export type Means = { sick?: Set<string> } & Pick<Run, 'hosts' | 'chosen' | 'settings' | 'signal' | 'ssh' | 'kubectl' | 'release'>
 
 type RunContext = Means & {
   mode: 'plan' | 'apply' | 'validate'
@@ -81,7 +82,7 @@ export const withRoles = (hosts: Host[]) => ({
 })
 
 /** Starts a pass. See Run. */
-export const createRun = ({ mode, script, listener, pending, ...means }: RunContext): Run => {
+export const createRun = ({ mode, script, listener, pending, sick = new Set(), ...means }: RunContext): Run => {
   const { hosts, chosen, settings, signal, ssh } = means
   const failed = new Set<string>()
   const unreachable = new Set<string>()
@@ -89,8 +90,9 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
   const changing = new Set<string>()
   const api = { isAway: false }
   let anyPending = pending
-  // A validation looks at everything that it can reach.
-  const out = mode === 'validate' ? unreachable : failed
+  // A validation looks at everything that it can reach and that is well.
+  const isOut = (target: string): boolean =>
+    mode === 'validate' ? unreachable.has(target) || sick.has(target) : failed.has(target)
 
   const outcomeOf = (target: string) => (one: Outcome): void => {
     if (one.result === 'failed' || one.result === 'skipped') failed.add(target)
@@ -109,14 +111,17 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
 
   const take = async (target: string, host: Host | undefined, steps: () => Promise<Step[]>, dependent: boolean) => {
     const outcome = outcomeOf(target)
-    const taking = { host, ssh, signal, outcome, api, begins: (doing: string): void => listener.begins(target, doing) }
+    const taking = { host, ssh, signal, outcome, api, sick, begins: (doing: string): void => listener.begins(target, doing) }
     try {
       if (mode === 'plan') await plan(await steps(), taking, { dependent, isChanging: () => changing.has(target) })
       else if (mode === 'validate') await validate(await steps(), taking, script)
       else if (await apply(await steps(), taking) > 0) skip(target, afterFailure)
     } catch (error) {
       if (isAbort(error)) throw error
-      if (error instanceof Unreachable) unreachable.add(target)
+      if (error instanceof Unreachable) {
+        unreachable.add(target)
+        sick.add(target)
+      }
       const step = error instanceof Unreachable ? 'answers over ssh' : 'can be worked on'
       outcome({ step, result: 'failed', words: printable(messageOf(error)) })
     }
@@ -125,8 +130,8 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
 
   const left = (some: Host[]): Host[] => {
     const wanted = some.filter((host) => chosen.includes(host))
-    for (const { name } of wanted.filter((host) => out.has(host.name))) skip(name, afterFailure)
-    return wanted.filter(({ name }) => !out.has(name))
+    for (const { name } of wanted.filter((host) => isOut(host.name))) skip(name, sick.has(name) ? notWell([name]) : afterFailure)
+    return wanted.filter(({ name }) => !isOut(name))
   }
 
   return {
@@ -135,7 +140,7 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
     mode,
     note: listener.note,
     skipRest: () => listener.note(`The rest of ${script} is skipped, because of the lines above.`),
-    stands: (target) => !out.has(target === 'cluster' ? target : target.name),
+    stands: (target) => !isOut(target === 'cluster' ? target : target.name),
     on: async (some, steps, { atOnce, firstAlone = false } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
       const dependent = anyPending
@@ -150,12 +155,12 @@ export const createRun = ({ mode, script, listener, pending, ...means }: RunCont
       await each(hosts.slice(alone), careful ? atOnce : settings.ssh.parallel, work)
     },
     once: async (steps) => {
-      if (out.has('cluster')) return skip('cluster', afterFailure)
+      if (isOut('cluster')) return skip('cluster', afterFailure)
       await take('cluster', undefined, async () => steps, anyPending)
     },
     ask: async (some, { shell }) => {
       const answers = new Map<string, string>()
-      await each(some.filter(({ name }) => !out.has(name)), settings.ssh.parallel, (host) =>
+      await each(some.filter(({ name }) => !isOut(name)), settings.ssh.parallel, (host) =>
         take(host.name, host, async () => {
           answers.set(host.name, (await ssh.capture(host, shell(host))).trim())
           return []

@@ -184,7 +184,7 @@ export const operate = async <Own extends Flags = Record<never, never>>(
       signal,
       say: report.note
     })
-    const means: Means = { hosts, chosen, settings, signal, ssh, kubectl, release }
+    const means: Means = { hosts, chosen, settings, signal, ssh, kubectl, release, sick: new Set() }
     const perform = mode === 'apply' ? converge : validate
     process.exitCode = await perform({ name, scripts: wanted, flags, own, means, report, after: after as After | undefined })
   } catch (error) {

@@ -13,6 +13,8 @@ type Fact = {
   trial?: boolean
   /** Failed in a plan too, even with pending changes before it: an apply would stop here. */
   always?: boolean
+  /** Where it fails the node itself is not well: a validation skips what follows on it, and the trials of the cluster. */
+  vital?: boolean
   /** What to do when it fails. */
   hint?: string
 }

@@ -27,7 +27,10 @@ type Cluster = {
 const cluster = ({ hosts = [a, b, c], unready = [], exec, dns = '10.42.0.9 10.42.1.9' }: Cluster) => fakeKubectl(async (command) => {
   if (command.includes('get pods -n keybuzz-netcheck')) return JSON.stringify({ items: hosts.map((host, index) => pod(host, index, !unready.includes(host))) })
   if (command.includes('get service netcheck')) return '10.43.7.7'
-  if (command.includes('k8s-app=kube-dns')) return dns
+  if (command.includes('k8s-app=kube-dns')) {
+    const replica = (podIP: string) => ({ ...pod(a, 0), status: { ...pod(a, 0).status, podIP } })
+    return JSON.stringify({ items: [...dns.split(' ').filter(Boolean).map(replica), { ...replica('10.42.9.9'), status: { ...pod(a, 0, false).status, podIP: '10.42.9.9' } }] })
+  }
   const [, name = '', words = ''] = /^-n keybuzz-netcheck exec (\S+) -- ([^]*)$/.exec(command) ?? assert.unreachable(command) ?? []
   return exec(words, name)
 })

@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
 import {
-  faultsOf, portMatrix, portsCommand, portsOf, reachByHand, targetsOf, type Probed, type Ready, type Target
+  faultsOf, portMatrix, portsCommand, portsOf, reachByHand, targetsOf, toldOnce, type Probed, type Ready, type Target
 } from '../../../lib/node/ports.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
@@ -285,6 +285,18 @@ test('by hand a port that answers or refuses is passed over, and any other is to
   const { stdout, stderr } = await bash('bash', ['-c', text], { env: { ...process.env, PATH: `${ssh}:${process.env['PATH']}` } })
   assert.is(stderr, 'root@10.0.0.110\n')
   assert.match(stdout, /^255\.255\.255\.255\/80: .*Network is unreachable\n.*Network is unreachable\n$/)
+})
+
+test('one host that is cut off from several is one finding, told by itself', () => {
+  const refuse = (...others: string[]): string[] => others.map((other) => `2379/tcp to ${other} 10.0.0.9: no answer in 2 s`)
+  const faults = (...all: [string, string[]][]) => Object.fromEntries(toldOnce(new Map(all)))
+  assert.equal(faults(['a', refuse('b', 'c')], ['b', [...refuse('a'), 'cannot listen on 6443/tcp: in use']], ['c', refuse('a')]), {
+    a: refuse('b', 'c'), b: ['cannot listen on 6443/tcp: in use'], c: []
+  })
+  const two = [['a', refuse('b')], ['b', refuse('a')], ['c', []]] as [string, string[]][]
+  assert.equal(faults(...two), Object.fromEntries(two))
+  const firewall = [['a', refuse('b')], ['b', []], ['c', refuse('b')]] as [string, string[]][]
+  assert.equal(faults(...firewall), Object.fromEntries(firewall))
 })
 
 test.run()

@@ -18,7 +18,7 @@ const taking = (more: Partial<Taking> = {}) => {
   const doing: string[] = []
   const ssh = createSsh()
   const on: Taking = {
-    host: hostOf('a'), ssh, api: { isAway: false }, signal: new AbortController().signal,
+    host: hostOf('a'), ssh, api: { isAway: false }, sick: new Set(), signal: new AbortController().signal,
     begins: (what) => void doing.push(what),
     outcome: (one) => {
       outcomes.push(`${one.step}: ${one.result}`)
@@ -249,6 +249,17 @@ test('a node that says nothing of a check has not passed it, and is not asked fo
     assert.is(await told.then(() => '', (error: Error) => error.message), 'the node ended the script before its first check')
   }
   assert.equal(outcomes, [])
+})
+
+test('a node that is not well is one finding of a validation: what else fails on it is skipped, and no trial is made', async () => {
+  const { on, outcomes } = taking()
+  await validate([
+    { name: 'is Ready', check: 'echo NotReady', vital: true }, { name: 'has pods', check: 'echo none' }, { name: 'has swap off', check: 'true' }
+  ], on, '09_k3s_99')
+  assert.equal(outcomes.splice(0), ['is Ready: failed', 'has pods: skipped', 'has swap off: ok'])
+  const { host: _, ...cluster } = on
+  await validate([{ name: 'carries a load', look, check: () => assert.unreachable() as never, trial: true }], cluster, '09_k3s_99')
+  assert.equal(outcomes, ['carries a load: skipped'])
 })
 
 test.run()
