@@ -93,10 +93,11 @@ export const installControlPlane = script({
       return [mayBeChanged(host, run, others, changes), ...changes, isVoter(host)]
     }, { atOnce: 1 })
 
-    if (!run.stands(first)) return run.skipRest()
+    const standing = servers.find(run.stands)
+    if (!standing) return run.skipRest()
     await run.on(servers, (host) => [isCertified(host, run)])
-    await run.once([hasContext(run, first), answersThroughBalancer(run), hasAllVoters(run)])
-    await run.on([first], () => [hasSnapshot])
+    await run.once([hasContext(run, standing), answersThroughBalancer(run), hasAllVoters(run)])
+    await run.on([standing], () => [hasSnapshot])
   }
 })
 

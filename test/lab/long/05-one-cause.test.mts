@@ -2,7 +2,7 @@
 import { test } from '../tests/timed.mts'
 import * as assert from 'uvu/assert'
 import { exec, kill, labUp, start } from '../nodes.mts'
-import { applyAll, converge, on, script, those, type Run } from '../tests/cluster.mts'
+import { applyAll, converge, nodesThatAre, on, everyNode, script, those, until, type Run } from '../tests/cluster.mts'
 
 await labUp()
 await converge()
@@ -24,6 +24,8 @@ test('a server that is cut off from the others: the API is asked at a sound one,
     await on('k3s-master-01', others.map((address) =>
       `iptables -t mangle -D PREROUTING -s ${address} -j DROP; iptables -t mangle -D POSTROUTING -d ${address} -j DROP`).join('\n'))
   }
+  await until('all nodes are back', 120, async () => (await nodesThatAre('Ready')).length === everyNode.length)
+  await until('its API is ready', 120, async () => (await on('k3s-master-01', 'k3s kubectl get --raw /readyz')) === 'ok')
 })
 
 test('the load balancer of the API is off: one line says that it is, and all else is looked at through a server', async () => {
