@@ -77,9 +77,8 @@ export const installControlPlane = script({
         return [...configured(host, tokens), founds, isStarted(host), isVoter(host), joins]
       }
       // Once the first server runs, its tokens have the hash of the CA that it has made.
-      const secured = await tokensOf(first)
       return [
-        ...configured(host, secured), joins, hasNoStaleMember(host, run, first, otherMembers(host, run, members)), reachesApi(run),
+        ...configured(host, await tokensOf(first)), joins, hasNoStaleMember(host, run, first, otherMembers(host, run, members)), reachesApi(run),
         isStarted(host), isVoter(host)
       ]
     }, { atOnce: 1 })
