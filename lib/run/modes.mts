@@ -28,6 +28,8 @@ export type Taking = {
   signal: AbortSignal
   begins: (doing: string) => void
   outcome: (outcome: Outcome) => void
+  /** The names of all hosts of the inventory. */
+  names: string[]
   /** Hosts that a validation has found not to be well. */
   sick: Set<string>
   /** True once a failure of this run was that the API is away. Said once, and not for each step that needs the API. */
@@ -69,7 +71,7 @@ export const plan = async (
 
 /**
  * A validation checks everything once. A step that an apply would change has failed. The hint names the script to run. A
- * node that is not well is one finding: what else fails on it is skipped, and no trial is made while there is one.
+ * node that is not well is one finding: what else fails on it or names only it is skipped, and no trial is made meanwhile.
  */
 export const validate = async (steps: Step[], taking: Taking, script: string): Promise<void> => {
   const { begins, outcome, sick, host } = taking
@@ -79,8 +81,9 @@ export const validate = async (steps: Step[], taking: Taking, script: string): P
   const findings = await look(made, taking, { waiting: false })
   for (const [index, step] of made.entries()) {
     const finding = findings[index]!
-    if (host && sick.has(host.name) && !holds(finding)) {
-      outcome({ step: step.name, result: 'skipped', words: notWell([host.name]) })
+    const blamed = holds(finding) ? [] : host && sick.has(host.name) ? [host.name] : namedIn(finding.words, taking)
+    if (blamed.length > 0 && blamed.every((name) => sick.has(name))) {
+      outcome({ step: step.name, result: 'skipped', words: notWell(blamed) })
       continue
     }
     if (step.vital && !holds(finding) && !finding.blind && host) sick.add(host.name)
@@ -229,6 +232,9 @@ const failedOutcome = (step: Step, finding: Found): Outcome => ({
   ...(step.always ? { refuses: true as const } : {}),
   ...evidenceOf(finding)
 })
+
+const namedIn = (words: string, { names }: Taking): string[] =>
+  names.filter((name) => new RegExp(`(?<![\\w.-])${name}(?![\\w-])`).test(words))
 
 /** Why steps are skipped that nodes which are not well would fail. */
 export const notWell = (names: string[]): string => `because ${names.join(', ')} is not well`

@@ -111,7 +111,7 @@ export const createRun = ({ mode, script, listener, pending, sick = new Set(), .
 
   const take = async (target: string, host: Host | undefined, steps: () => Promise<Step[]>, dependent: boolean) => {
     const outcome = outcomeOf(target)
-    const taking = { host, ssh, signal, outcome, api, sick, begins: (doing: string): void => listener.begins(target, doing) }
+    const taking = { host, ssh, signal, outcome, api, sick, names: hosts.map(({ name }) => name), begins: (doing: string): void => listener.begins(target, doing) }
     try {
       if (mode === 'plan') await plan(await steps(), taking, { dependent, isChanging: () => changing.has(target) })
       else if (mode === 'validate') await validate(await steps(), taking, script)

@@ -18,7 +18,7 @@ const taking = (more: Partial<Taking> = {}) => {
   const doing: string[] = []
   const ssh = createSsh()
   const on: Taking = {
-    host: hostOf('a'), ssh, api: { isAway: false }, sick: new Set(), signal: new AbortController().signal,
+    host: hostOf('a'), ssh, api: { isAway: false }, sick: new Set(), names: ['a', 'a-1', 'b'], signal: new AbortController().signal,
     begins: (what) => void doing.push(what),
     outcome: (one) => {
       outcomes.push(`${one.step}: ${one.result}`)
@@ -260,6 +260,17 @@ test('a node that is not well is one finding of a validation: what else fails on
   const { host: _, ...cluster } = on
   await validate([{ name: 'carries a load', look, check: () => assert.unreachable() as never, trial: true }], cluster, '09_k3s_99')
   assert.equal(outcomes, ['carries a load: skipped'])
+})
+
+test('what names only nodes that are not well is theirs, what names another one too is not', async () => {
+  const { on, outcomes } = taking({ sick: new Set(['a']) })
+  const { host: _, ...cluster } = on
+  const step = (name: string, words: string) => ({ name, look, check: async () => words })
+  await validate([
+    step('runs', '2 of 3 are ready\na: Node is not ready'), step('answers', 'b answers by itself, a does not'), step('votes', '2 of 3 vote'),
+    step('other', 'a-1 is not Ready'), step('holds', '')
+  ], cluster, '09_k3s_99')
+  assert.equal(outcomes, ['runs: skipped', 'answers: failed', 'votes: failed', 'other: failed', 'holds: ok'])
 })
 
 test.run()
