@@ -11,7 +11,7 @@ export const hasNoStuckPod = (kubectl: Kubectl): ClusterStep => ({
   name: 'has no pod that cannot run',
   check: async () => {
     const pods = await getPods(kubectl)
-    const words = pods.filter(isStuck).map((pod) => `${pod.metadata.namespace}/${pod.metadata.name} is ${wordsOf(pod)}`)
+    const words = pods.filter(isStuck).map((pod) => `${pod.metadata.namespace}/${pod.metadata.name}${on(pod)} is ${wordsOf(pod)}`)
     const more = words.length > MOST ? [`and ${words.length - MOST} more`] : []
     return [`= ${pods.length} pods`, ...words.slice(0, MOST), ...more].join('\n')
   },
@@ -24,6 +24,8 @@ const isStuck = ({ metadata, status: { phase, conditions = [] } }: Pod): boolean
   const isUnready = conditions.some(({ type, status }) => type === 'Ready' && status === 'False')
   return isOld && (phase === 'Pending' || (phase === 'Running' && isUnready))
 }
+
+const on = ({ spec: { nodeName } }: Pod): string => (nodeName === undefined ? '' : ` on ${nodeName}`)
 
 const wordsOf = (pod: Pod): string =>
   `${pod.status.phase === 'Running' ? 'not ready' : pod.status.phase}, ${statusInWords(pod)}`

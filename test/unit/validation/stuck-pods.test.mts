@@ -3,11 +3,11 @@ import * as assert from 'uvu/assert'
 import { hasNoStuckPod } from '../../../lib/validation/stuck-pods.mts'
 import { fakeKubectl } from '../../support/fake-kubectl.mts'
 
-type Shape = { phase?: string; ready?: boolean; seconds?: number; waiting?: string; name?: string }
+type Shape = { phase?: string; ready?: boolean; seconds?: number; waiting?: string; name?: string; node?: string }
 
-const pod = ({ phase = 'Running', ready = true, seconds = 3600, waiting, name = 'web-1' }: Shape) => ({
+const pod = ({ phase = 'Running', ready = true, seconds = 3600, waiting, node, name = 'web-1' }: Shape) => ({
   metadata: { namespace: 'shop', name, uid: name, creationTimestamp: new Date(Date.now() - seconds * 1000).toISOString() },
-  spec: {},
+  spec: node === undefined ? {} : { nodeName: node },
   status: {
     phase, conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
     ...(waiting === undefined ? {} : { containerStatuses: [{ ready, state: { waiting: { reason: waiting } } }] })
@@ -26,11 +26,11 @@ test('pods that run, that have ended, or that have just been made are no fault',
 test('a pod that waits or is not ready for minutes is told, with the reason', async () => {
   const found = await words(
     { phase: 'Pending', ready: false, seconds: 310, waiting: 'ImagePullBackOff' },
-    { ready: false, seconds: 310, waiting: 'CrashLoopBackOff', name: 'web-2' }
+    { ready: false, seconds: 310, waiting: 'CrashLoopBackOff', name: 'web-2', node: 'k3s-worker-01' }
   )
   assert.is(found[0], '= 2 pods')
   assert.is(found[1], 'shop/web-1 is Pending, ImagePullBackOff')
-  assert.is(found[2], 'shop/web-2 is not ready, CrashLoopBackOff')
+  assert.is(found[2], 'shop/web-2 on k3s-worker-01 is not ready, CrashLoopBackOff')
 })
 
 test('of many twenty are told, and how many more there are', async () => {
