@@ -103,8 +103,8 @@ export const copyByHand = (host: Host, file: string, { path, mode }: Pick<Place,
 ssh ${login(host)} ${sudo(host)}install -D -m ${mode} /tmp/${basename(path)} ${path}
 ssh ${login(host)} rm /tmp/${basename(path)}`
 
-/** The part of K3s's configuration that servers and agents have in common. */
-export const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) => ({
+// The part of K3s's configuration that servers and agents have in common.
+const nodeConfig = (host: Host, { k3s, network }: Settings, nic: string) => ({
   'node-name': host.name,
   'node-ip': host.address,
   // flannel ignores node-ip: without this it uses the NIC of the default route, the public one (k3s#12056).
