@@ -57,6 +57,25 @@ export const untilReady = async (engine: Engine, machine: Machine): Promise<void
 }
 
 /**
+ * Waits until sshd of these nodes answers the bastion, three times in a row. A node that was here before may still hold its
+ * addresses, and Docker gives the new one the same MAC: packets then go to the one that spoke last.
+ */
+export const untilReached = async ({ container: { dockerode: docker } }: Engine, bastion: Machine, nodes: Machine[]): Promise<void> => {
+  const loop = `end=$((SECONDS + 120)); good=0
+while ((good < 3)); do
+  silent=
+  for node in ${nodes.map(({ private: address }) => address).join(' ')}; do
+    [[ $(timeout 2 bash -c "head -c 4 < /dev/tcp/$node/22" 2>/dev/null) == SSH- ]] || silent+=" $node"
+  done
+  if [[ $silent ]]; then good=0; else good=$((good + 1)); fi
+  if ((SECONDS > end)); then echo "$silent"; exit 1; fi
+  sleep 0.3
+done`
+  const { exitCode, stdout } = await capture(docker, bastion, ['bash', '-c', loop])
+  if (exitCode !== 0) throw new Error(`no sshd answers the bastion within two minutes at${stdout.trimEnd()}`)
+}
+
+/**
  * Restarts a running tools machine that is not ready. git and editors replace settings.yaml by renaming, which takes
  * the lab's settings off it in the bastion, and the scripts would go by the project's own: a restart mounts them again.
  */
@@ -119,7 +138,8 @@ export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
  * answer in the place of the next container with these addresses.
  */
 export const powerOff = async ({ container: { dockerode: docker } }: Engine, machine: Machine): Promise<void> => {
-  await capture(docker, machine, ['sh', '-c', 'for nic in eth0 enp7s0; do ip link set "$nic" down; done']).catch(ignoreGone)
+  const cut = 'for nic in /sys/class/net/*; do ip link set "${nic##*/}" down; done'
+  await capture(docker, machine, ['sh', '-c', cut]).catch(ignoreGone)
   await docker.getContainer(containerName(machine)).kill().catch(ignoreGone)
 }
 

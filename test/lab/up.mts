@@ -1,5 +1,5 @@
 import { messageOf } from '../../lib/base/errors.mts'
-import { boot, type Found, type Parts } from './boot.mts'
+import { boot, untilReached, type Found, type Parts } from './boot.mts'
 import { bastion, machines, nodes, type Machine } from './containers.mts'
 import { engine as reachEngine, type Engine } from './engine.mts'
 import { findBase, images } from './images.mts'
@@ -54,6 +54,8 @@ export const bootAll = async (
   if (older.length > 0)
     progress.note(`Kept with their state, though made from older inputs: ${older.join(', ')}. Down and up renews them.`)
   if (failures.length > 0) throw new Error(`Not up: ${failures.join('\n        ')}`)
+  const fresh = some.filter(({ image, name }) => image === 'node' && found.get(name) !== 'running')
+  if (fresh.length > 0) await untilReached(parts.engine, bastion, fresh)
   return found
 }
 
