@@ -71,7 +71,7 @@ export const joinWorkers = script({
       tunnelFits(nic(host))
     ])
     await run.once([manifestStep(kubectl, 'has the netcheck pods', await readManifest('03_netcheck/netcheck.yaml', { BUSYBOX: release.busybox }))])
-    const matrix = remembered(() => podMatrix(kubectl, run.chosen.filter(run.stands)))
+    const matrix = remembered(() => podMatrix(kubectl, run.chosen.filter(run.stands), run.sick()))
     await run.on(hosts, (host) => [{
       name: 'has a pod network to every node',
       check: async () => (await matrix.get()).get(host.name) ?? '',

@@ -56,7 +56,7 @@ export const bootstrapAddons = script({
       keepsVolumes(run)
     ])
     const names = [`kubernetes.default.svc.${network.cluster_domain}`, addons.outside_name]
-    const answers = remembered(() => resolveEverywhere(kubectl, run.chosen.filter(run.stands), names))
+    const answers = remembered(() => resolveEverywhere(kubectl, run.chosen.filter(run.stands), names, run.sick()))
     await run.on(hosts, ({ name: node }) => [{
       name: 'has pods that resolve names',
       check: async () => (await answers.get()).get(node) ?? 'was not asked',

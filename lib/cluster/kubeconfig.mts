@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { connect } from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'yaml'
@@ -115,7 +116,9 @@ export const hasContext = ({ settings, ssh }: Pick<Run, 'settings' | 'ssh'>, ser
       if (!have.isPrivate) return 'others can read the file'
       const former = formerOf(have.says, name, want)
       if (former) return `names a cluster with another CA (${former.ca}, ${former.server}), which stays as ${former.name}`
-      return isDeepStrictEqual(withContext(have.says, name, want), have.says) ? '' : 'the context is missing or differs'
+      const user = have.says.users?.find((one) => one.name === name)?.user
+      const kept = isAsGood(user, want.user) ? { ...want, user } : want
+      return isDeepStrictEqual(withContext(have.says, name, kept), have.says) ? '' : 'the context is missing or differs'
     },
     look: `kubectl --context ${name} get nodes; ls -l ~/.kube/config     # -rw-------`,
     change: async () => {
@@ -132,5 +135,21 @@ mv ~/.kube/config.new ~/.kube/config
 # Where the file is new: kubectl config use-context ${name}`
   }
 }
+
+// Each server has an administrator's certificate of its own. That of another server is as good, unless it expires soon.
+const isAsGood = (user: unknown, theirs: Entry['user']): user is Entry['user'] => {
+  const { 'client-certificate-data': certificate, 'client-key-data': key } = (user ?? {}) as Entry['user']
+  if (!isBase64(certificate) || !isBase64(key)) return false
+  try {
+    const [own, other] = [certificate, theirs['client-certificate-data']].map((data) => new X509Certificate(Buffer.from(data!, 'base64')))
+    return own!.issuer === other!.issuer && own!.checkPrivateKey(createPrivateKey(Buffer.from(key, 'base64')))
+      && own!.validToDate.getTime() - Date.now() > leastDays * 86_400_000
+  } catch {
+    return false
+  }
+}
+
+// K3s renews a certificate at a restart within its last 120 days (docs.k3s.io/cli/certificate).
+const leastDays = 60
 
 const isBase64 = (data: unknown): data is string => typeof data === 'string' && /^[A-Za-z0-9+/]+=*$/.test(data)

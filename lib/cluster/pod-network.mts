@@ -4,7 +4,7 @@ import { parseAddress } from '../base/ipv4.mts'
 import { isHostname } from '../base/names.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
-import { getPods, isReady, statusInWords } from './pods.mts'
+import { getPods, isReady, statusInWords, type Pod } from './pods.mts'
 
 /** A netcheck pod that is ready. */
 type Peer = { node: string; address: string; pod: string }
@@ -55,7 +55,7 @@ const askPods = async (
 
 // Asks every peer for more than one packet of data, and the service address until every node has answered. kube-proxy
 // chooses at random: a missing node is a fault only after many more tries than nodes.
-const everyPeer = (peers: Peer[], service: string): string => `
+const everyPeer = (peers: Peer[], service: string | undefined): string => `
 ask() {
   size=$(timeout 3 wget -q -O - http://$2:8080/block 2>&1 | wc -c)
   [ "$size" = 65536 ] || echo "no answer from the pod on $1 ($2)"
@@ -68,7 +68,9 @@ asked=0
     [ $((asked % 8)) -ne 0 ] || wait
   done
   wait
-} | sort
+} | sort${service === undefined ? '' : everyAnswer(peers, service)}`
+
+const everyAnswer = (peers: Peer[], service: string): string => `
 seen=' '; count=0; tries=0
 while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
   node=$(timeout 3 wget -q -O - http://${service}/name 2>/dev/null) || { echo "no answer from the service address ${service}"; break; }
@@ -111,24 +113,32 @@ export const toldOnce = (answers: Map<string, Answer>): Map<string, string> => {
   }))
 }
 
+const isOf = (nodes: string[]) => ({ spec }: Pod): boolean => nodes.includes(spec.nodeName ?? '')
+
+const leftOut = (nodes: string[]): string => (nodes.length === 0 ? '' : `= without the pod on ${nodes.join(', ')}, which is not well\n`)
+
 /**
  * The pod on every host asks the pod on every other host for 64 KiB (so at full MTU), and the service address. No name is
- * resolved. Returns in words what failed, for each host. Needs the netcheck DaemonSet.
+ * resolved. Returns in words what failed, for each host. Needs the netcheck DaemonSet. Nodes that are known to be sick are
+ * left out, and then the service address too: it goes on choosing their pods.
  */
-export const podMatrix = async (kubectl: Kubectl, hosts: Host[]): Promise<Map<string, string>> => {
+export const podMatrix = async (kubectl: Kubectl, hosts: Host[], sick: string[] = []): Promise<Map<string, string>> => {
   const { namespace, service } = netcheck
   const address = (await kubectl`-n ${namespace} get service ${service} -o 'jsonpath={.spec.clusterIP}'`).trim()
   if (parseAddress(address) === undefined) throw new Error(`the Service ${service} has no IPv4 address: ${quoted(address)}`)
-  return toldOnce(await askPods(kubectl, hosts, (peers) => everyPeer(peers, address)))
+  const told = toldOnce(await askPods(kubectl, hosts, (peers) =>
+    everyPeer(peers.filter(({ node }) => !sick.includes(node)), sick.length === 0 ? address : undefined)))
+  return new Map([...told].map(([name, words]) => [name, leftOut(sick) + words]))
 }
 
 /**
  * Resolves names in a pod on every host: through the cluster's DNS address, and at each CoreDNS pod directly, so that the
- * others do not hide one that fails. Returns in words what failed, for each host. Needs the netcheck DaemonSet.
+ * others do not hide one that fails. Returns in words what failed, for each host. Needs the netcheck DaemonSet. The CoreDNS
+ * pods of nodes that are known to be sick are left out.
  */
-export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[]): Promise<Map<string, string>> => {
+export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[], sick: string[] = []): Promise<Map<string, string>> => {
   // One that is not ready is told by the step of its rollout.
-  const pods = (await getPods(kubectl, { namespace: 'kube-system', label: 'k8s-app=kube-dns' })).filter(isReady)
+  const pods = (await getPods(kubectl, { namespace: 'kube-system', label: 'k8s-app=kube-dns' })).filter(isReady).filter((pod) => !isOf(sick)(pod))
   const replicas = pods.map(({ status }) => status.podIP ?? '').filter((address) => parseAddress(address) !== undefined)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.
@@ -141,6 +151,6 @@ for name in ${names.join(' ')}; do
   done
 done
 wait`)
-  const asked = `= ${names.join(' and ')}, by ${each} of ${replicas.length} replicas of CoreDNS`
+  const asked = `${leftOut(sick)}= ${names.join(' and ')}, by ${each} of ${replicas.length} replicas of CoreDNS`
   return new Map([...answers].map(([name, answer]) => [name, 'said' in answer ? `${asked}\n${answer.said}` : answer.unasked]))
 }

@@ -16,7 +16,7 @@ export type KubectlOptions = {
   signal?: AbortSignal
   /** Where the API is asked (a URL), and nowhere else. Default: through its load balancer, else at a server that is ready. */
   server?: string
-  /** Seconds that a single request may take (default 20). */
+  /** Seconds that a single request may take (default 20; at most 7 through the load balancer). */
   request?: number
 }
 
@@ -52,6 +52,9 @@ type Means = {
   /** Told when a server is asked instead of the load balancer. */
   say: (line: string) => void
 }
+
+/** Seconds that a request through the load balancer may take: a server that is ready has the whole time after that. */
+const firstTry = 7
 
 /** Milliseconds for which nobody is asked again after no server was ready: dozens of checks would each wait in vain. */
 const pause = 10_000
@@ -99,8 +102,9 @@ export const createKubectl = ({ k3s, context, servers, signal: whole, say }: Mea
   return kubectlOf(async (command, options) => {
     if (options.server !== undefined) return run(command, options)
     if (away && Date.now() < away.until) throw away.error
+    const { request = 20 } = options
     try {
-      return await run(command, instead === undefined ? options : { ...options, server: instead })
+      return await run(command, instead === undefined ? { ...options, request: Math.min(request, firstTry) } : { ...options, server: instead })
     } catch (error) {
       if (!(error instanceof ApiAway)) throw error
       // After an interruption only the signal of the command itself still counts.

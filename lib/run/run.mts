@@ -61,6 +61,8 @@ export type Run = {
   skipRest: () => void
   /** True as long as nothing failed on the host, or in the steps of the cluster. */
   stands: (target: Host | 'cluster') => boolean
+  /** The names of the hosts that a validation has found not to be well. */
+  sick: () => string[]
 }
 
 /** What all scripts of one command line work with. */
@@ -141,6 +143,7 @@ export const createRun = ({ mode, script, listener, pending, sick = new Set(), .
     note: listener.note,
     skipRest: () => listener.note(`The rest of ${script} is skipped, because of the lines above.`),
     stands: (target) => !isOut(target === 'cluster' ? target : target.name),
+    sick: () => [...sick],
     on: async (some, steps, { atOnce, firstAlone = false } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
       const dependent = anyPending

@@ -87,6 +87,7 @@ const storyTold = (source: Source, { tell, tellOnce, tellSteps }: Teller): Run =
     note: tellOnce,
     skipRest: () => {},
     stands: () => true,
+    sick: () => [],
     release: async () => {
       tellOnce(releaseByHand(settings))
       return releaseByName(settings)

@@ -113,6 +113,35 @@ test('a file that others can read is told, and made private', async () => {
   assert.is(await step.check(), '')
 })
 
+test("another server's certificate of the same CA is as good, another CA's or one that expires soon is not", async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'keybuzz-certificates-'))
+  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' })
+  const ca = (name: string): void =>
+    openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.crt`)
+  const administrator = (name: string, signer: string, days: number): Record<string, string> => {
+    openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=system:admin', '-keyout', `${name}.key`, '-out', `${name}.csr`)
+    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${signer}.crt`, '-CAkey', `${signer}.key`, '-CAcreateserial', '-days', `${days}`, '-out', `${name}.crt`)
+    const [certificate = '', key = ''] = [`${name}.crt`, `${name}.key`].map((file) => readFileSync(join(folder, file)).toString('base64'))
+    return { 'client-certificate-data': certificate, 'client-key-data': key }
+  }
+  ca('k3s-client-ca@1')
+  ca('k3s-client-ca@2')
+  const theirs = administrator('first', 'k3s-client-ca@1', 365)
+  const says = (user: Record<string, string>) => stringify({ ...parse(ofServer) as object, users: [{ name: 'default', user }] })
+  const own = hasContext({ settings, ssh: answeringSsh(() => says(theirs)) }, first)
+  await own.change!()
+  for (const [user, words] of [
+    [administrator('second', 'k3s-client-ca@1', 300), ''],
+    [administrator('stranger', 'k3s-client-ca@2', 300), 'the context is missing or differs'],
+    [administrator('old', 'k3s-client-ca@1', 50), 'the context is missing or differs'],
+    [{ ...theirs, 'client-key-data': administrator('other', 'k3s-client-ca@1', 300)['client-key-data']! }, 'the context is missing or differs']
+  ] as const) {
+    put(stringify({ ...written(), users: [{ name: 'keybuzz-prod', user }] }))
+    assert.is(await own.check(), words)
+  }
+  rmSync(folder, { recursive: true })
+})
+
 test('an empty file is filled', async () => {
   put('')
   assert.is(await step.check(), 'the context is missing or differs')

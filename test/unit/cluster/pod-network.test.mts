@@ -85,6 +85,12 @@ test('a pod that cannot be asked is told, and the others are asked all the same'
   ]))
 })
 
+test('a node that is known to be sick is not asked for, nor the service address, which goes on choosing its pod', async () => {
+  const cases = '*10.42.2.2:*) exit 1;; http://10.43.7.7/name) exit 1;;'
+  const answers = await podMatrix(cluster({ exec: inPod({ wget: wget(cases) }) }), [a, b], ['c'])
+  assert.equal(answers, new Map([['a', '= without the pod on c, which is not well\n'], ['b', '= without the pod on c, which is not well\n']]))
+})
+
 const nobody = (...names: string[]): string => names.map((name) => `no answer from the pod on ${name} (10.42.0.2)`).join('\n')
 
 test('a node that no other one reaches is told there alone, and what follows from it nowhere', () => {
@@ -135,6 +141,11 @@ test('a name that is not resolved is told, and at which replica', async () => {
     'example.com is not resolved by CoreDNS at 10.42.1.9',
     'kubernetes.default.svc.cluster.local is not resolved by CoreDNS at 10.42.1.9'
   ])
+})
+
+test('a replica of CoreDNS on a node that is known to be sick is left out', async () => {
+  const answers = await resolveEverywhere(cluster({ exec: inPod({ nslookup: '[[ $2 != 10.42.1.9 ]]' }) }), [b], names, ['a'])
+  assert.is(answers.get('b'), `= without the pod on a, which is not well\n= ${names.join(' and ')}, by 0 of 0 replicas of CoreDNS\n`)
 })
 
 test('where there is no CoreDNS at all, none is counted', async () => {

@@ -44,7 +44,7 @@ test('where the load balancer does not answer, a server that is ready is asked f
   await whileIt(late, [servers[1]!])
   assert.equal(await Promise.all([asking`get nodes`, asking`get pods`]), ['ok\n', 'ok\n'])
   assert.is(await asking`get services`, 'ok\n')
-  assert.equal(said.splice(0), ['the API does not answer within 20 s. From now on https://10.0.0.101:6443 is asked, which is ready.'])
+  assert.equal(said.splice(0), ['the API does not answer within 7 s. From now on https://10.0.0.101:6443 is asked, which is ready.'])
   const all = await asked()
   assert.is(all.filter((line) => line.includes('/readyz')).length, servers.length)
   assert.is(all.at(-1), '--request-timeout 20s --server https://10.0.0.101:6443 get services')
@@ -63,9 +63,9 @@ test('where that server dies as well, another one is looked for', async () => {
 test('once no server was ready, the next commands fail at once instead of waiting in vain', async () => {
   const asking = created({ servers })
   await whileIt(late)
-  assert.is(await wordsOf(asking`get nodes`), 'the API does not answer within 20 s')
+  assert.is(await wordsOf(asking`get nodes`), 'the API does not answer within 7 s')
   assert.is((await asked()).length, 1 + servers.length)
-  assert.is(await wordsOf(asking`get pods`), 'the API does not answer within 20 s')
+  assert.is(await wordsOf(asking`get pods`), 'the API does not answer within 7 s')
   assert.is((await asked()).length, 1 + servers.length)
 })
 
@@ -86,7 +86,7 @@ test('any other error is told in its own words, and the next request asked as ev
   await whileIt('Error from server (NotFound): nodes "k3s-worker-09" not found')
   assert.is(await wordsOf(kubectl`get node k3s-worker-09`), 'Error from server (NotFound): nodes "k3s-worker-09" not found')
   await wordsOf(kubectl`get nodes`)
-  assert.equal(await asked(), ['--request-timeout 20s get node k3s-worker-09', '--request-timeout 20s get nodes'])
+  assert.equal(await asked(), ['--request-timeout 7s get node k3s-worker-09', '--request-timeout 7s get nodes'])
 })
 
 test('an API that nobody answers for is away', async () => {
@@ -131,8 +131,8 @@ test('kubectl gets the words as they were meant, its kubeconfig and context, and
   await writeFile(echo, '#!/bin/bash\nprintf "%s\\n" "$@"; cat\n', { mode: 0o755 })
   const asking = created({ k3s: async () => echo, context: 'keybuzz-test' })
   const words = await asking({ input: 'on stdin\n' })`get pods -l ${"it's $HOME"} -o 'jsonpath={.items[*]}' ${[]}`
-  assert.match(words, /^kubectl\n--kubeconfig\n\/.+\/\.kube\/config\n--context\nkeybuzz-test\n--request-timeout\n20s\n/)
-  assert.is(words.split('20s\n')[1], "get\npods\n-l\nit's $HOME\n-o\njsonpath={.items[*]}\non stdin\n")
+  assert.match(words, /^kubectl\n--kubeconfig\n\/.+\/\.kube\/config\n--context\nkeybuzz-test\n--request-timeout\n7s\n/)
+  assert.is(words.split('7s\n')[1], "get\npods\n-l\nit's $HOME\n-o\njsonpath={.items[*]}\non stdin\n")
 })
 
 test("nothing of the operator's environment reaches kubectl, and a command that reads stdin ends", async () => {
