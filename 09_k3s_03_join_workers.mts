@@ -56,7 +56,7 @@ export const joinWorkers = script({
       hasNoStaleNode(host, run, nodes),
       isStarted(host),
       runsWhatIsConfigured(host, ssh, release.k3s),
-      hasSoundKubelet(host)
+      hasSoundKubelet(host, servers)
     ]
     const runs = await run.ask(agents.filter((host) => run.chosen.includes(host)), askWhetherRuns)
     await run.on(agents.filter(({ name }) => !runs.get(name)), joins)

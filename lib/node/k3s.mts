@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import { stringify } from 'yaml'
 import type { Host } from '../input/inventory.mts'
 import type { Secret } from '../input/secrets.mts'
-import { apiUrl, type Settings } from '../input/settings.mts'
+import { apiUrl, serverUrl, type Settings } from '../input/settings.mts'
 import type { Artifact, Release } from '../reach/release.mts'
 import { login, type Ssh } from '../reach/ssh.mts'
 import type { Question, Run } from '../run/run.mts'
@@ -277,9 +277,10 @@ export const lastErrors = (unit: string): string => `log=$(journalctl -u ${unit}
 /**
  * Shell that says what is wrong with a node's kubelet, and with what its log says. The kubelet is asked itself, and its
  * Node must be Ready by a heartbeat since K3s was started: the Ready condition stays True for a while after the kubelet
- * has died. `kubectl` is a kubectl on the node.
+ * has died. `kubectl` is a kubectl on the node. Where its API does not answer those of `servers` are asked: what is wrong is
+ * another one's fault then.
  */
-export const kubeletShell = (host: Host, kubectl: string): string => {
+export const kubeletShell = (host: Host, kubectl: string, servers: Host[] = []): string => {
   const unit = unitOf(host)
   const ready = '{range .status.conditions[?(@.type=="Ready")]}{.lastHeartbeatTime} {.status} {.message}{end}'
   return `why_not() { echo "$1"
@@ -290,7 +291,14 @@ if [[ $answer != *$'\\n\\n'ok* ]]; then
   why_not "its kubelet $([[ -z $answer ]] && echo 'does not answer on 127.0.0.1:10248' || echo "says \${answer##*$'\\n\\n'}")"; exit
 fi
 since=$(systemctl show --timestamp=unix -p ExecMainStartTimestamp --value ${unit})
-if ! node=$(${kubectl} get node ${host.name} -o jsonpath='${ready}' 2>&1); then
+ask() {
+  local node server
+  for server in ''${servers.map((server) => ` --server=${serverUrl(server)}`).join('')}; do
+    node=$(${kubectl} $server get node ${host.name} -o jsonpath='${ready}' 2>&1) && { echo "$node"; return; }
+  done
+  echo "$node"; return 1
+}
+if ! node=$(ask); then
   why_not "its Node cannot be read: $(tail -n 1 <<<"$node")"; exit
 fi
 read -r beat is message <<<"$node" || true
@@ -302,9 +310,9 @@ if [[ $is != True ]]; then why_not "is not Ready: $message"; exit; fi`
 const ownKubectl = 'k3s kubectl --kubeconfig /var/lib/rancher/k3s/agent/kubelet.kubeconfig --request-timeout=5s'
 
 /** The step that a worker's kubelet is well since K3s was started. */
-export const hasSoundKubelet = (host: Host): NodeStep => ({
+export const hasSoundKubelet = (host: Host, servers: Host[]): NodeStep => ({
   name: 'has a kubelet that is well',
-  check: kubeletShell(host, ownKubectl),
+  check: kubeletShell(host, ownKubectl, servers),
   within: 180,
   timeout: 30,
   vital: true,

@@ -115,7 +115,7 @@ test('a binary that an earlier run has left beside the one that runs is not swit
   assert.is(file('k3s'), 'hello world')
 })
 
-const kubelet = (more: Kubelet = {}): Promise<string> => withKubelet(hasSoundKubelet(agent).check as string, more)
+const kubelet = (more: Kubelet = {}): Promise<string> => withKubelet(hasSoundKubelet(agent, [host]).check as string, more)
 
 test('a kubelet is well where it says so itself, and its Node is Ready since K3s was started', async () => {
   assert.is(await kubelet(), '')
@@ -126,6 +126,11 @@ test('a kubelet is well where it says so itself, and its Node is Ready since K3s
 test('a Node that is Ready by a heartbeat of before the restart is not well', async () => {
   assert.is(await kubelet({ ready: '2026-11-26T09:59:59Z True kubelet is posting ready status' }), 'has sent no heartbeat since K3s was started')
   assert.is(await kubelet({ ready: '' }), 'has sent no heartbeat since K3s was started')
+})
+
+test('where the API that the node asks does not answer, a server is asked for its Node', async () => {
+  assert.is(await kubelet({ away: true }), '')
+  assert.is(await kubelet({ away: true, ready: `${beat} False container runtime is down` }), 'is not Ready: container runtime is down')
 })
 
 test('a kubelet that refuses its arguments shows its own words, once', async () => {
