@@ -50,8 +50,10 @@ test('among workers the first one goes alone: where it fails no other one is tou
 
 test('another binary waits beside the one that runs until its node restarts: a crash before that starts the old one', async () => {
   const k3s = '/usr/local/bin/k3s'
-  // A binary of another sum that still runs: as after the update of a version.
-  await on('k3s-worker-01', `cp ${k3s} ${k3s}.old; echo >> ${k3s}.old; mv ${k3s}.old ${k3s}; touch -d '1 hour ago' ${k3s}`)
+  // A binary of another sum that still runs, as after the update of a version: the kernel ignores this byte (elf(5), EI_PAD).
+  await on('k3s-worker-01', `cp ${k3s} ${k3s}.old
+printf '\\1' | dd of=${k3s}.old bs=1 seek=15 conv=notrunc status=none
+mv ${k3s}.old ${k3s}; touch -d '1 hour ago' ${k3s}`)
   const plan = await script('09_k3s_03_join_workers', '--plan', '--hosts', 'k3s-worker-01')
   assert.match(JSON.stringify(plan.scripts), /the new one will wait beside it until K3s restarts/)
   assert.equal(those(plan, 'unknown'), ['k3s-worker-01: runs what is configured'])
