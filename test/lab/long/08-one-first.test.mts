@@ -70,15 +70,16 @@ test('a node without its images is one finding, and is rebuilt as the page says'
   await kubectl('-n', 'keybuzz-netcheck', 'delete', pod, '--wait=false')
   await until('its netcheck pod is not ready', 60, async () =>
     (await kubectl('-n', 'keybuzz-netcheck', 'get', 'daemonset', 'netcheck', '-o', 'jsonpath={.status.numberReady}')) === String(everyNode.length - 1))
-  const sick = await script('09_k3s_03_join_workers', '--plan')
-  assert.equal(those(sick, 'failed'), [`${node}: has a pod network to every node`], sick.text)
-  assert.not.match(sick.text, /8472/)
-  assert.match(sick.text, /Rebuild a node's containerd/)
-
-  await on(node, 'systemctl disable k3s-agent')
-  await restart(node)
-  await on(node, `rm -rf /var/lib/rancher/k3s/agent/containerd /var/lib/rancher/k3s/agent/images/.cache.json
-systemctl enable --now --no-block k3s-agent`)
+  try {
+    const sick = await script('09_k3s_03_join_workers', '--plan')
+    assert.equal(those(sick, 'failed'), [`${node}: has a pod network to every node`], sick.text)
+    assert.not.match(sick.text, /8472/)
+    assert.match(sick.text, /Rebuild a node's containerd/)
+  } finally {
+    await on(node, 'systemctl disable k3s-agent')
+    await restart(node)
+    await on(node, `rm -rf /var/lib/rancher/k3s/agent/containerd /var/lib/rancher/k3s/agent/images/.cache.json; systemctl enable --now --no-block k3s-agent`)
+  }
   const run = await applyAll('--yes')
   assert.is(run.exitCode, 0, run.text)
 })
