@@ -1,10 +1,13 @@
 import { z } from 'zod'
 import { addons } from './schema/addons.mts'
+import { apps } from './schema/apps.mts'
+import { backends } from './schema/backends.mts'
 import { text } from './schema/fields.mts'
 import { ingress } from './schema/ingress.mts'
 import { audit, k3s, snapshots } from './schema/k3s.mts'
 import { loadBalancers, network } from './schema/network.mts'
 import { capacity, pools, prepare, ssh } from './schema/nodes.mts'
+import { tenants } from './schema/tenants.mts'
 
 /** The file settings.yaml, with the default of every key. Each subject has its sections in a file of schema/. */
 export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
@@ -20,7 +23,10 @@ export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
   snapshots,
   audit,
   prepare,
-  pools
+  pools,
+  backends,
+  apps,
+  tenants
 }, { error: 'keys with values' }))
 
 /** Every setting, complete: what the file leaves out has its default. */

@@ -69,6 +69,11 @@ export const givenSecret = async (
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw usage(variable, 'is not set', `the ${what}`, `Set ${variable}, or name a file that holds it with ${flag}.`)
   }
+  return typedSecret(what)
+}
+
+/** Asks for a secret at the terminal, masked. */
+export const typedSecret = async (what: string): Promise<Secret> => {
   const validate = (text: string): true | string => text.trim() !== '' || 'Type it, or press ctrl-C.'
   const answer = await password({ message: `${what}:`, mask: true, validate }, { output: process.stderr })
   return new Secret(answer.trim())

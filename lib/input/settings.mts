@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { type Fault, UsageError } from '../base/errors.mts'
-import { conflicts, type Problem } from './rules.mts'
+import { conflicts } from './rules.mts'
+import type { Problem } from './rules/conflict.mts'
 import { defaultSettings, schema, type Settings } from './schema.mts'
 import type { Host } from './inventory.mts'
 import { closest } from '../base/words.mts'
@@ -18,12 +19,19 @@ const homeOf = (name: string, here: unknown = defaultSettings(), path: Path = []
     ...homeOf(name, valueAt(here, [key]), [...path, key])
   ])
 
+/** A key of more sections, such as port, says little about where it was to be. */
+const MOST_HOMES = 3
+
+/** The settings with an item in each list of sections, which has none by default. */
+const example = (): Settings => schema.parse({ tenants: [{ name: 'example' }] })
+
 const unknownKey = (path: Path, key: string): Problem => {
-  const siblings = keysOf(valueAt(defaultSettings(), path))
+  const isInList = path.some((part) => typeof part === 'number')
+  const siblings = keysOf(valueAt(example(), path.map((part) => (typeof part === 'number' ? 0 : part))))
   const near = closest(key, siblings)
-  const homes = homeOf(key).map(pathText)
+  const homes = isInList ? [] : homeOf(key).map(pathText)
   const remedy = near ? `Did you mean ${near}?`
-    : homes.length > 0 ? `It belongs under ${homes.join(' or ')}.`
+    : homes.length > 0 && homes.length <= MOST_HOMES ? `It belongs under ${homes.join(' or ')}.`
       : `The keys here are ${siblings.join(', ')}.`
   return { path: [...path, key], expected: 'a key that is known', remedy, key: true }
 }
@@ -78,10 +86,14 @@ const defaultRemedy = (path: Path): string => {
 const toFault = (file: string, yaml: Yaml, problem: Problem & { uses?: Path[] }): Fault => {
   const { path, expected, key, uses = [] } = problem
   const place = key ? yaml.keyPlace(path) : yaml.place(path)
-  const line = place?.line ?? uses.map((use) => yaml.place(use)?.line).find((found) => found !== undefined)
+  const near = [...uses, path.slice(0, -1)]
+  const line = place?.line ?? near.map((use) => yaml.place(use)?.line).find((found) => found !== undefined)
   const written = { what: pathText(path) || 'file', ...(key || !place ? {} : { value: place.value }) }
-  // The setting at fault may not be in the file.
-  const left = { what: `${pathText(path)} (default)`, value: String(valueAt(defaultSettings(), path)) }
+  // The setting at fault may not be in the file. An item of a list has keys without a default.
+  const byDefault = valueAt(defaultSettings(), path)
+  const left = byDefault === undefined
+    ? { what: pathText(path) }
+    : { what: `${pathText(path)} (default)`, value: String(byDefault) }
   return {
     file, ...(line === undefined ? {} : { line }), ...(place || key ? written : left),
     expected, remedy: problem.remedy ?? defaultRemedy(path)

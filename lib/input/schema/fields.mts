@@ -50,3 +50,9 @@ export const port = () => integer(1, 65535)
 
 /** A boolean. */
 export const yesOrNo = () => z.boolean({ error: 'true or false' })
+
+const IMAGE = /^[a-z0-9][a-z0-9.-]*(:\d+)?(\/[a-z0-9][a-z0-9._-]*)+:[\w][\w.-]{0,127}(@sha256:[0-9a-f]{64})?$/
+
+/** An image with its registry and tag, and perhaps its digest. */
+export const image = () =>
+  text('an image with a tag, such as docker.io/nginx/nginx-ingress:5.5.4', (value) => IMAGE.test(value))

@@ -1,16 +1,13 @@
 import { z } from 'zod'
 import { isDomain } from '../../base/names.mts'
-import { integer, section, text } from './fields.mts'
+import { image, integer, section, text } from './fields.mts'
 
 /** Hetzner's load balancers can do the first in TCP mode, the second in HTTP mode. */
 const CLIENT_ADDRESS = ['proxy-protocol', 'x-forwarded-for', 'none'] as const
 
-const IMAGE = /^[a-z0-9][a-z0-9.-]*(:\d+)?(\/[a-z0-9][a-z0-9._-]*)+:[\w][\w.-]{0,127}(@sha256:[0-9a-f]{64})?$/
-
 /** nginx on every node. */
 export const ingress = section({
-  image: text('an image with a tag, such as docker.io/nginx/nginx-ingress:5.5.4', (value) => IMAGE.test(value))
-    .default('docker.io/nginx/nginx-ingress:5.5.4'),
+  image: image().default('docker.io/nginx/nginx-ingress:5.5.4'),
   client_address: z.enum(CLIENT_ADDRESS, { error: `one of ${CLIENT_ADDRESS.join(', ')}` }).default('x-forwarded-for'),
   certificate: text("the absolute path of a PEM file on the bastion, or ''", (value) => /^(\/[\w./+@-]*)?$/.test(value))
     .default(''),
