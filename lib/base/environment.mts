@@ -35,7 +35,7 @@ export const plainEnvironment = (): Environment => ({
 })
 
 // ssh offers the locale to the nodes (SendEnv LANG LC_* is Debian's default), and all the rest where a configuration says so.
-const notForNodes = /^(LANG|LANGUAGE|LC_\w+|BASH_ENV|ENV|BASH_FUNC_.*|K3S_\w+|KUBE\w+|HCLOUD_\w+|ZX_\w+|NODE_\w+|SSH_ASKPASS\w*)$/
+const notForNodes = /^(LANG|LANGUAGE|LC_\w+|BASH_ENV|ENV|BASH_FUNC_.*|K3S_\w+|KEYBUZZ_\w+|KUBE\w+|HCLOUD_\w+|ZX_\w+|NODE_\w+|SSH_ASKPASS\w*)$/
 
 /** What ssh gets: all that a ProxyCommand or an agent may need, and nothing that could change what a node prints. */
 export const sshEnvironment = (): Environment => ({ ...given((name) => !notForNodes.test(name)), LC_ALL: 'C' })
@@ -88,3 +88,8 @@ export const useProxy = (urls: string[]): void => {
 /** True where text on the stream may be coloured. */
 export const hasColour = ({ isTTY }: { isTTY?: boolean }): boolean =>
   isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'
+
+/** Takes variables out of this process, for a library that reads them where nobody asks it to. */
+export const dropVariables = (names: RegExp): void => {
+  for (const name of Object.keys(process.env).filter((one) => names.test(one))) delete process.env[name]
+}

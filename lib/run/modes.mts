@@ -5,7 +5,7 @@ import type { Host } from '../input/inventory.mts'
 import { ApiAway } from '../reach/kubectl.mts'
 import { lastWords, Unreachable, type Ssh } from '../reach/ssh.mts'
 import {
-  batchFindings, batchScript, batchTimeout, findingOf, hasBegun, holds, isAskedOnNode, type Batch, type Finding, type Step
+  batchFindings, batchScript, batchTimeout, findingOf, hasBegun, holds, isAskedOnNode, Refusal, type Batch, type Finding, type Step
 } from './step.mts'
 
 /** The result of a step. pending and unknown only in a plan, changed only in an apply. */
@@ -61,7 +61,7 @@ export const plan = async (
         ? { step: step.name, result: 'skipped', words: afterFailure }
         : { step: step.name, result: 'pending', words: finding.words })
       pending = true
-    } else if (pending && !step.always) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
+    } else if (pending && !step.always && !finding.refuses) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
     else {
       outcome(unlessBlind(step, finding, taking))
       stopped = true
@@ -191,7 +191,7 @@ const ask = async ({ check, timeout = 60 }: Asked, seconds: number, signal: Abor
       signal.throwIfAborted()
     } catch (error) {
       if (isAbort(error)) throw error
-      finding = { words: printable(messageOf(error)), failed: true, blind: error instanceof ApiAway }
+      finding = { words: printable(messageOf(error)), failed: true, blind: error instanceof ApiAway, refuses: error instanceof Refusal }
     }
     if (holds(finding) || Date.now() >= end) return finding
     await sleep(1000, undefined, { signal })
@@ -218,7 +218,7 @@ const onHost = (host: Host | undefined): Host => {
   throw new TypeError('a step of the cluster has shell for a node')
 }
 
-type Found = Pick<Finding, 'words' | 'blind' | 'evidence'>
+type Found = Pick<Finding, 'words' | 'blind' | 'refuses' | 'evidence'>
 
 const evidenceOf = ({ evidence }: Found): { evidence?: string } => (evidence === undefined ? {} : { evidence })
 
@@ -229,7 +229,7 @@ const failedOutcome = (step: Step, finding: Found): Outcome => ({
   result: 'failed',
   words: finding.words,
   ...(step.hint === undefined || finding.blind ? {} : { hint: step.hint }),
-  ...(step.always ? { refuses: true as const } : {}),
+  ...(step.always || finding.refuses ? { refuses: true as const } : {}),
   ...evidenceOf(finding)
 })
 

@@ -9,7 +9,7 @@ import { Unreachable, type Ssh } from '../reach/ssh.mts'
 import { afterFailure, apply, notWell, plan, validate, type Outcome } from './modes.mts'
 import type { ClusterStep, NodeStep, Step } from './step.mts'
 
-/** Receives the outcomes as they come. `target` is a host's name, or "cluster". */
+/** Receives the outcomes as they come. `target` is a host's name, "cluster", or another subject of `once`. */
 export type Listener = {
   begins: (target: string, doing: string) => void
   outcome: (target: string, outcome: Outcome) => void
@@ -53,14 +53,17 @@ export type Run = {
    * starts no other host after one of them has failed. With `firstAlone` the first host then goes alone.
    */
   on: (hosts: Host[], steps: (host: Host) => NodeStep[] | Promise<NodeStep[]>, options?: { atOnce?: number; firstAlone?: boolean }) => Promise<void>
-  /** Does steps of the cluster, from the bastion. */
-  once: (steps: ClusterStep[]) => Promise<void>
+  /**
+   * Does steps of the cluster, from the bastion. `subject` is what the report calls it, such as an application: what fails
+   * there stops its own steps only. By default it is the cluster, and what fails there stops all subjects.
+   */
+  once: (steps: ClusterStep[], subject?: string) => Promise<void>
   /** Asks hosts, and returns what each printed, by its name. A host that fails is reported and left out. */
   ask: (hosts: Host[], question: Question) => Promise<Map<string, string>>
   /** Says that the story ends here, because of what did not hold. */
   skipRest: () => void
-  /** True as long as nothing failed on the host, or in the steps of the cluster. */
-  stands: (target: Host | 'cluster') => boolean
+  /** True as long as nothing failed on the host, or in the steps of the cluster or of a subject. */
+  stands: (target: Host | string) => boolean
   /** The names of the hosts that a validation has found not to be well. */
   sick: () => string[]
 }
@@ -142,7 +145,7 @@ export const createRun = ({ mode, script, listener, pending, sick = new Set(), .
     mode,
     note: listener.note,
     skipRest: () => listener.note(`The rest of ${script} is skipped, because of the lines above.`),
-    stands: (target) => !isOut(target === 'cluster' ? target : target.name),
+    stands: (target) => !isOut(typeof target === 'string' ? target : target.name),
     sick: () => [...sick],
     on: async (some, steps, { atOnce, firstAlone = false } = {}) => {
       const careful = atOnce !== undefined && mode === 'apply'
@@ -157,9 +160,9 @@ export const createRun = ({ mode, script, listener, pending, sick = new Set(), .
       await each(hosts.slice(0, alone), 1, work)
       await each(hosts.slice(alone), careful ? atOnce : settings.ssh.parallel, work)
     },
-    once: async (steps) => {
-      if (isOut('cluster')) return skip('cluster', afterFailure)
-      await take('cluster', undefined, async () => steps, anyPending)
+    once: async (steps, subject = 'cluster') => {
+      if (isOut('cluster') || isOut(subject)) return skip(subject, afterFailure)
+      await take(subject, undefined, async () => steps, anyPending)
     },
     ask: async (some, { shell }) => {
       const answers = new Map<string, string>()

@@ -109,7 +109,8 @@ const storyTold = (source: Source, { tell, tellOnce, tellSteps }: Teller): Run =
       if (atOnce === undefined) return tellSteps(together(lists))
       for (const list of lists) tellSteps(together([list]))
     },
-    once: async (steps) => tellSteps(steps.map((step) => ({ step, hosts: [] })))
+    once: async (steps, subject) =>
+      tellSteps(steps.map((step) => ({ step: subject === undefined ? step : { ...step, name: `${subject}: ${step.name}` }, hosts: [] })))
   }
 }
 

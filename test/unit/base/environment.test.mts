@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { hasColour, local, plainEnvironment, sshEnvironment } from '../../../lib/base/environment.mts'
+import { dropVariables, hasColour, local, plainEnvironment, sshEnvironment } from '../../../lib/base/environment.mts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keybuzz-environment-'))
 test.after(() => rmSync(folder, { recursive: true }))
@@ -31,7 +31,7 @@ const strange = {
   KUBECTL_EXTERNAL_DIFF: 'true', KUBECONFIG: '/nowhere', KUBERNETES_MASTER: 'http://127.0.0.1:1', POD_NAMESPACE: 'theirs',
   KUBECTL_APPLYSET: 'true', KUBECACHEDIR: '/nowhere', KUBE_FEATURE_WatchListClient: 'true', KUBERC: '/theirs', KUBECTL_KUBERC: 'true',
   HTTPS_PROXY: 'http://proxy:3128', https_proxy: 'http://proxy:3128', ALL_PROXY: 'socks5://proxy', K3S_DATA_DIR: '/nowhere',
-  K3S_TOKEN: 'hidden', HCLOUD_TOKEN: 'hidden', TAR_OPTIONS: '--verbose', OPENSSL_CONF: '/nowhere', GIT_DIR: '/nowhere', CDPATH: '/',
+  K3S_TOKEN: 'hidden', HCLOUD_TOKEN: 'hidden', KEYBUZZ_N8N_POSTGRES_PASSWORD: 'hidden', TAR_OPTIONS: '--verbose', OPENSSL_CONF: '/nowhere', GIT_DIR: '/nowhere', CDPATH: '/',
   BASH_ENV: '/nowhere', 'BASH_FUNC_tar%%': '() { echo theirs; }', LANG: 'fr_FR.UTF-8', LC_ALL: 'fr_FR.UTF-8', LANGUAGE: 'fr', TERM: 'dumb'
 }
 
@@ -46,7 +46,8 @@ test('a program of this machine gets where programs are and who runs it, and not
 test('ssh gets what a ProxyCommand or an agent may need, and nothing that is for programs on a node', async () => {
   const given = await withVariables({ ...strange, SSH_AUTH_SOCK: '/agent', AWS_PROFILE: 'gate' }, sshEnvironment)
   assert.equal([given['SSH_AUTH_SOCK'], given['AWS_PROFILE'], given['HTTPS_PROXY'], given['LC_ALL']], ['/agent', 'gate', 'http://proxy:3128', 'C'])
-  assert.equal(Object.keys(given).filter((name) => /^(KUBE|K3S|HCLOUD|BASH|LANG|LC_(?!ALL))/.test(name)), [])
+  assert.equal(Object.keys(given).filter((name) => /^(KUBE|K3S|HCLOUD|KEYBUZZ|BASH|LANG|LC_(?!ALL))/.test(name)), [])
+  assert.not.match(JSON.stringify(given), /hidden/)
 })
 
 test('a program that reads stdin ends where there is nothing to read', async () => {
@@ -115,6 +116,13 @@ console.log(JSON.stringify([await get('${mirror}'), await get('http://localhost:
     proxy.close()
     direct.close()
   }
+})
+
+test('variables that a library would read are taken out of this process, and no others', () => {
+  Object.assign(process.env, { PGOPTIONS: 'x', PGCLIENT_ENCODING: 'x', XPG: 'x' })
+  dropVariables(/^PG[A-Z_]+$/)
+  assert.equal(['PGOPTIONS', 'PGCLIENT_ENCODING', 'XPG'].filter((name) => name in process.env), ['XPG'])
+  delete process.env['XPG']
 })
 
 test.run()

@@ -9,6 +9,7 @@ import { hostOf } from '../../support/hosts.mts'
 
 const folder = useFakeSsh()
 const { apply, plan, validate } = await import('../../../lib/run/modes.mts')
+const { Refusal } = await import('../../../lib/run/step.mts')
 const { ApiAway } = await import('../../../lib/reach/kubectl.mts')
 const { createSsh } = await import('../../../lib/reach/ssh.mts')
 
@@ -196,6 +197,15 @@ test('a check that ends the whole script does not pass the others off as holding
   const words = await validate(steps, on, '09_k3s_99').then(() => '', (error: Error) => error.message)
   assert.match(words, /exit 137$/)
   assert.equal(outcomes, [])
+})
+
+test('a refusal fails a plan as what must always hold, also after a pending change; other errors of that check do not', async () => {
+  const step = (error: Error): NodeStep => ({ name: 'has one key', look, byHand, check: () => Promise.reject(error), change: async () => {} })
+  const { on, all, outcomes } = taking()
+  await plan([fact(newFile()), step(new Refusal('two keys')), step(new ApiAway('away', { exitCode: 1, stdout: '' }))], on, alone)
+  assert.equal(outcomes, ['has the file: pending', 'has one key: failed', 'has one key: unknown'])
+  assert.equal(all.map(({ refuses }) => refuses), [undefined, true, undefined])
+  assert.is(all[1]!.words, 'two keys')
 })
 
 test('what must always hold is marked, so that nothing of the plan is applied', async () => {

@@ -156,7 +156,7 @@ const outside = (listening: string, open: string, hosts = [host('a'), host('b'),
     asked.push([name, script])
     return script.startsWith('ss ') ? listening : open
   }
-  const stands = (target: Host | 'cluster'): boolean => target === 'cluster' || standing.includes(target.name)
+  const stands = (target: Host | string): boolean => typeof target === 'string' || standing.includes(target.name)
   return { asked, steps: isClosedOutside(hosts[0]!, { hosts, stands, ssh: { ...createSsh(), capture } }) }
 }
 
