@@ -24,8 +24,8 @@ test('a placeholder without a value and a value without a placeholder are errors
 const folder = join(import.meta.dirname, '../../../manifests')
 
 for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.yaml')))
-  test(`${file} is YAML of Kubernetes objects, with placeholders as with values`, () => {
-    const documents = parseAllDocuments(readFileSync(join(folder, file), 'utf8'))
+  test(`${file} is YAML of Kubernetes objects, whatever its placeholders are`, () => {
+    const documents = parseAllDocuments(readFileSync(join(folder, file), 'utf8').replaceAll(/\$\{[A-Z_]+\}/g, '0'))
     for (const document of documents) {
       assert.equal(document.errors, [])
       const { apiVersion, kind } = document.toJS() as Record<string, unknown>

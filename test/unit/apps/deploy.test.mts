@@ -1,0 +1,127 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { deploys, formerRevision } from '../../../lib/apps/deploy.mts'
+import { KubectlError } from '../../../lib/reach/kubectl.mts'
+import { fakeKubectl } from '../../support/fake-kubectl.mts'
+
+const signal = new AbortController().signal
+
+const set = (revision: number, available: number, image = `app:${revision}`, owner = 'web') => ({
+  metadata: { annotations: { 'deployment.kubernetes.io/revision': String(revision) }, ownerReferences: [{ kind: 'Deployment', name: owner }] },
+  spec: { template: { metadata: { labels: { app: owner, 'pod-template-hash': `x${revision}` } }, spec: { containers: [{ image }] } } },
+  status: { availableReplicas: available }
+})
+
+test('the former version is the newest older one that serves', () => {
+  const [first, second, third, fourth] = [set(1, 0), set(2, 3), set(3, 0), set(4, 0)]
+  assert.is(formerRevision([first, fourth, second, third]), second)
+  assert.is(formerRevision([first, fourth, third]), third)
+  assert.is(formerRevision([first]), undefined)
+})
+
+type State = {
+  /** Its pods become ready after so many questions. */
+  readyAfter: number
+  /** There is an older version. */
+  former?: boolean
+  /** The apply makes a new version of it. */
+  isNew?: boolean
+  /** What Kubernetes says of the rollout. */
+  reason?: string
+  /** Old pods that are left, at one question after the other. */
+  old?: number[]
+  undoFails?: boolean
+  within?: number
+}
+
+// A Deployment of two pods.
+const cluster = ({ readyAfter, former = true, isNew = true, reason = 'ReplicaSetUpdated', old = [], undoFails = false, within = 0 }: State) => {
+  const did: string[] = []
+  let asked = 0
+  let applied = false
+  const kubectl = fakeKubectl((command, { input = '' }) => {
+    if (command.startsWith('diff')) {
+      if (applied || !isNew) return ''
+      throw new KubectlError('exit 1', { exitCode: 1, stdout: 'diff -u /tmp/LIVE-1/apps.v1.Deployment.keybuzz-n8n.web /tmp/MERGED-2/apps.v1.Deployment.keybuzz-n8n.web\n' })
+    }
+    if (command.startsWith('apply')) {
+      did.push(applied ? `apply ${input}` : 'apply')
+      if (applied && undoFails) throw new KubectlError('forbidden', { exitCode: 1, stdout: '' })
+      applied = true
+      return ''
+    }
+    if (command.includes('get deployment web')) {
+      const looks = command.includes('--ignore-not-found')
+      const ready = applied && !looks && asked++ >= readyAfter ? 2 : 1
+      const left = (looks ? old.shift() : undefined) ?? 0
+      return JSON.stringify({
+        metadata: { generation: 1, annotations: { 'deployment.kubernetes.io/revision': applied && isNew ? '2' : '1' } },
+        spec: { replicas: 2, selector: { matchLabels: { app: 'web' } } },
+        status: { observedGeneration: 1, updatedReplicas: 2, availableReplicas: ready, replicas: 2 + left, conditions: [{ type: 'Progressing', reason }] }
+      })
+    }
+    if (command.startsWith('get pods')) {
+      return JSON.stringify({ items: [{
+        metadata: { name: 'web-1', namespace: 'keybuzz-n8n' }, spec: { nodeName: 'k3s-worker-01' },
+        status: { phase: 'Pending', containerStatuses: [{ name: 'web', ready: false, state: { waiting: { reason: 'ImagePullBackOff', message: 'not found' } } }] }
+      }] })
+    }
+    if (command.includes('get replicasets')) return JSON.stringify({ items: [set(2, 0), set(1, 2, 'app:1.0'), set(7, 1, 'other', 'worker')].slice(0, former ? 3 : 1) })
+    return ''
+  })
+  return { did, step: deploys({ kubectl, signal }, { namespace: 'keybuzz-n8n', name: 'web', manifest: 'kind: Deployment\nspec: { strategy: x, template: new }', within }) }
+}
+
+const undone = 'apply {"kind":"Deployment","spec":{"strategy":"x","template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"image":"app:1.0"}]}}}}'
+
+test('a version whose pods become ready is left', async () => {
+  const { did, step } = cluster({ readyAfter: 1, within: 3 })
+  assert.is(await step.check(), 'missing or different: Deployment keybuzz-n8n/web')
+  await step.change!()
+  assert.is(await step.check(), '')
+  assert.equal(did, ['apply'])
+})
+
+const failure = async (change: (() => Promise<void>) | undefined): Promise<string> =>
+  change!().then(() => 'no failure', (error: Error) => error.message)
+
+test('a version that is not ready in time is taken back, with what its pods say', async () => {
+  const { did, step } = cluster({ readyAfter: 1000 })
+  assert.is(await failure(step.change), `2 of 2 are up to date, 1 available
+k3s-worker-01: ImagePullBackOff: not found
+Taken back: web runs app:1.0 again.`)
+  assert.equal(did, ['apply', undone])
+})
+
+test('a first version stays, because there is none to go back to', async () => {
+  const { did, step } = cluster({ readyAfter: 1000, former: false })
+  assert.match(await failure(step.change), /It is the first version of it: there is none to go back to/)
+  assert.equal(did, ['apply'])
+})
+
+test('a version that was ready before is never taken back: its backend may be down, or a node', async () => {
+  const { did, step } = cluster({ readyAfter: 1000, isNew: false, reason: 'NewReplicaSetAvailable' })
+  assert.match(await step.check(), /1 available/)
+  assert.match(await failure(step.change), /ImagePullBackOff: not found\nIt is not taken back: this version was ready before/)
+  assert.equal(did, ['apply'])
+})
+
+test('a rollout that a killed run has begun is taken back too', async () => {
+  const { did, step } = cluster({ readyAfter: 1000, isNew: false })
+  assert.match(await failure(step.change), /Taken back/)
+  assert.equal(did, ['apply', undone])
+})
+
+test('a rollout goes on as long as new pods take the place of old ones', async () => {
+  const { did, step } = cluster({ readyAfter: 2, old: [3, 2, 1] })
+  await step.change!()
+  assert.equal(did, ['apply'])
+  assert.match(await failure(cluster({ readyAfter: 1000, old: [3, 2, 2] }).step.change), /Taken back/)
+})
+
+test('where it cannot be taken back what the pods say is told all the same', async () => {
+  const words = await failure(cluster({ readyAfter: 1000, undoFails: true }).step.change)
+  assert.match(words, /ImagePullBackOff: not found\nIt could not be taken back: forbidden\. By hand: kubectl -n keybuzz-n8n rollout undo/)
+})
+
+test.run()
