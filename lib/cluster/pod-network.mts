@@ -27,8 +27,11 @@ const hints = {
 // Seconds that a pod may take. The API waits for 30 s and more for a node that it cannot reach; a pod is through in a few.
 const longest = (hosts: Host[]): number => 15 + hosts.length / 2
 
-// Runs a busybox sh script in the netcheck pod of every host. `index` is the host's number.
-const askPods = async (
+/**
+ * Runs a busybox sh script in the netcheck pod of every host, and returns what each printed. `index` is the host's number. A
+ * pod may take 15 s, and half a second for each host.
+ */
+export const askPods = async (
   kubectl: Kubectl,
   hosts: Host[],
   script: (peers: Peer[], index: number) => string
