@@ -18,7 +18,6 @@ import { hasMetrics } from './lib/cluster/metrics.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
 import { netcheck, resolveEverywhere } from './lib/cluster/pod-network.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
-import { takesTenants } from './lib/cluster/tenant.mts'
 import { keepsVolumes, volumesOutlivePods } from './lib/cluster/volumes.mts'
 import { takesSnapshots } from './lib/node/etcd.mts'
 import { hasArchive, imageArchives } from './lib/node/images.mts'
@@ -47,7 +46,6 @@ export const bootstrapAddons = script({
     await run.on(agents, () => [hasRoomForVolumes(run.settings)])
     await run.once([
       manifestStep(kubectl, 'has the priority classes', await readManifest('04_addons/priorities.yaml')),
-      takesTenants(kubectl),
       manifestStep(kubectl, `has CoreDNS with ${dnsReplicas} replicas and the nameservers`, dns),
       runsOnNodes(run, 'coredns', dnsReplicas),
       manifestStep(kubectl, `has metrics-server with ${metricsReplicas} replicas`, metrics),
