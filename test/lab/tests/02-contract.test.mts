@@ -2,14 +2,14 @@
 // release or the lab's own, which must not differ here. The cluster is as the scripts have left it, and stays so. What
 // waits long is in test/lab/long/01-contract.test.mts.
 import * as assert from 'uvu/assert'
-import { exec, labUp } from '../nodes.mts'
+import { bastion, exec, labUp } from '../nodes.mts'
 import { everyNode, kubectl, masters, nodesThatAre, on, until, workers } from './cluster.mts'
 import { test } from './timed.mts'
 
 await labUp()
 
 const [first, second, third] = masters as [string, string, string]
-const [worker] = workers as [string]
+const [worker, other] = workers as [string, string]
 const data = '/var/lib/rancher/k3s'
 const jsonOf = async (...args: string[]): Promise<unknown> => JSON.parse(await kubectl(...args, '-o', 'json'))
 
@@ -177,21 +177,28 @@ test('the release has the busybox of our pods under the name that containerd kno
   assert.ok(images.includes(`docker.io/${await busybox()}`), images.join('\n'))
 })
 
-/** Runs a pod that sleeps, and what is to be done with it. */
-const withPod = async (use: (run: (command: string) => Promise<string>) => Promise<void>): Promise<void> => {
-  await kubectl('run', 'contract', '--image', await busybox(), '--restart', 'Never',
-    '--overrides', JSON.stringify({ spec: { nodeName: worker, terminationGracePeriodSeconds: 0 } }), '--command', '--', 'sleep', '600')
+type Pod = { name: string; run: (command: string) => Promise<string> }
+/** Runs a pod on each of the nodes, which answers on 8080, and what is to be done with them. */
+const withPods = async (on: string[], use: (...pods: Pod[]) => Promise<void>): Promise<void> => {
+  const pods = on.map((node, index): Pod & { node: string } => {
+    const name = `contract-${index + 1}`
+    return { name, node, run: (command) => kubectl('exec', name, '--', 'sh', '-c', command) }
+  })
+  const names = pods.map(({ name }) => name)
+  const image = await busybox()
   try {
-    await kubectl('wait', 'pod', 'contract', '--for=condition=Ready', '--timeout=60s')
-    await use((command) => kubectl('exec', 'contract', '--', 'sh', '-c', command))
+    await Promise.all(pods.map(({ name, node }) => kubectl('run', name, '--image', image, '--restart', 'Never',
+      '--overrides', JSON.stringify({ spec: { nodeName: node, terminationGracePeriodSeconds: 0 } }), '--command', '--', 'httpd', '-f', '-p', '8080')))
+    await kubectl('wait', 'pod', ...names, '--for=condition=Ready', '--timeout=60s')
+    await use(...pods)
   } finally {
-    await kubectl('delete', 'pod', 'contract', '--wait=true', '--timeout=60s')
+    await kubectl('delete', 'pod', ...names, '--ignore-not-found', '--wait=true', '--timeout=60s')
   }
 }
 
 test('pods ask CoreDNS at cluster-dns, for Services and for nodes (docs: networking/networking-services.md; k3s: manifests/coredns.yaml, pkg/node/controller.go)', async () => {
   const address = await inSystem('get', 'service', 'kube-dns', '-o', 'jsonpath={.spec.clusterIP}')
-  await withPod(async (run) => {
+  await withPods([worker], async ({ run }) => {
     assert.match(await run('cat /etc/resolv.conf'), `nameserver ${address}\n`)
     assert.match(await run('nslookup kubernetes.default.svc.cluster.local'), '10.43.0.1')
     for (const node of await nodes()) assert.match(await run(`nslookup -type=a ${node.metadata.name}.`), internal(node))
@@ -213,7 +220,7 @@ test('what coredns-custom holds is read, before the packaged forward (docs: adva
     await patch(keys)
     // A kubelet looks at a ConfigMap again at once where its pod changes, CoreDNS at its files every 30 to 45 seconds.
     await inSystem('annotate', 'pods', '-l', 'k8s-app=kube-dns', 'contract=read', '--overwrite')
-    await withPod(async (run) => {
+    await withPods([worker], async ({ run }) => {
       await until('both keys count', 150, async () =>
         (await run('nslookup -type=a one.contract.invalid.')).includes('198.51.100.1') &&
         (await run('nslookup -type=a one.contract.test.')).includes('198.51.100.2'))
@@ -223,6 +230,60 @@ test('what coredns-custom holds is read, before the packaged forward (docs: adva
     else await patch({ 'contract.override': null, 'contract.server': null })
     await inSystem('annotate', 'pods', '-l', 'k8s-app=kube-dns', 'contract-')
   }
+})
+
+/** Has a NetworkPolicy for a pod while something is done under it. */
+const withPolicy = async ({ name }: Pod, spec: object, use: (change: (spec: object) => Promise<string>) => Promise<void>): Promise<void> => {
+  const policy = {
+    apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'contract', namespace: 'default' },
+    spec: { podSelector: { matchLabels: { run: name } }, ...spec }
+  }
+  const { exitCode, stderr } = await bastion(['/artifacts/k3s', 'kubectl', '--kubeconfig', '/root/.kube/config', 'create', '-f', '-'], { input: JSON.stringify(policy) })
+  assert.is(exitCode, 0, stderr)
+  try {
+    await use((change) => kubectl('patch', 'networkpolicy', 'contract', '--type', 'merge', '-p', JSON.stringify({ spec: change })))
+  } finally {
+    await kubectl('delete', 'networkpolicy', 'contract')
+  }
+}
+
+// Whether 8080 of an address answers a pod or a node. K3s rejects what no rule allows; that nothing answers is as good.
+const answers = async ({ run }: Pod, address: string): Promise<boolean> =>
+  (await run(`printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 ${address} 8080 2>/dev/null | grep -c '^HTTP/' || true`)) === '1'
+const answersNode = async (node: string, user: string, address: string): Promise<boolean> =>
+  (await exec(node, `setpriv --reuid ${user} --clear-groups curl -s -o /dev/null --max-time 1 http://${address}:8080`)).exitCode === 0
+
+test('a NetworkPolicy lets in and out what its rules say, and in what the pod\'s own node sends (docs: networking/networking-services.md; k3s: pkg/agent/netpol; kube-router: pkg/controllers/netpol/pod.go; flannel: pkg/backend/vxlan)', async () => {
+  await withPods([worker, other], async (pod, another) => {
+    const addresses = await kubectl('get', 'pod', pod.name, another.name, '-o', 'jsonpath={.items[*].status.podIP}')
+    const [here, there] = addresses.split(' ') as [string, string]
+    const [otherPod, otherNode] = [() => answers(another, here), () => answersNode(other, 'root', here)]
+    await until('a pod on another node is answered, and that node', 10, async () => await otherPod() && await otherNode())
+    await withPolicy(pod, { policyTypes: ['Ingress'] }, async (change) => {
+      await until('a pod on another node is shut out', 20, async () => !(await otherPod()))
+      assert.not(await otherNode(), 'another node is shut out')
+      for (const user of ['root', 'nobody']) await until(`the pod's own node is let in, as ${user}`, 5, () => answersNode(worker, user, here))
+      // What another node sends, its nginx too, comes from the first address of its range, which is a /24.
+      await change({ ingress: [{ from: [{ ipBlock: { cidr: there.replace(/\d+$/, '0/32') } }], ports: [{ port: 8080 }] }] })
+      await until('the other node is let in', 20, otherNode)
+      assert.not(await otherPod(), 'its pod is still shut out')
+    })
+    await until('without the policy all are let in again', 10, otherPod)
+
+    const reached = (): Promise<boolean> => answers(pod, there)
+    const named = async (): Promise<boolean> =>
+      (await pod.run('nslookup -timeout=1 -retry=1 -type=a kubernetes.default.svc.cluster.local. 2>&1 || true')).includes('10.43.0.1')
+    await until('a pod on another node is reached, and a name', 10, async () => await reached() && await named())
+    await withPolicy(pod, { policyTypes: ['Egress'] }, async (change) => {
+      await until('a pod on another node is out of reach', 20, async () => !(await reached()))
+      assert.not(await named(), 'a name is out of reach')
+      const to = [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'kube-system' } }, podSelector: { matchLabels: { 'k8s-app': 'kube-dns' } } }]
+      await change({ egress: [{ to, ports: [{ protocol: 'UDP', port: 53 }, { protocol: 'TCP', port: 53 }] }] })
+      await until('names are within reach', 20, named)
+      assert.not(await reached(), 'the pod is still out of reach')
+    })
+    await until('without the policy all is within reach again', 10, reached)
+  })
 })
 
 test('the metrics API answers for every node (docs: installation/packaged-components.md; k3s: manifests/metrics-server)', async () => {

@@ -49,6 +49,7 @@ func runAgent(args []string) {
 	<-ctx.Done()
 	info("Shutdown request received")
 	killChildren()
+	config.ending.Wait()
 	os.Exit(0)
 }
 
@@ -88,6 +89,13 @@ func (c *Config) agent(ctx context.Context, url string, token func() (string, er
 	}
 	if cluster.FlannelBackend != "none" {
 		go c.flannel(ctx, cluster)
+	}
+	if !cluster.DisableNPC {
+		c.ending.Go(func() {
+			if err := c.enforcePolicies(ctx); err != nil {
+				problem("Network policies are not enforced: %v", err)
+			}
+		})
 	}
 	for ctx.Err() == nil {
 		if response, err := http.Get("http://127.0.0.1:10248/healthz"); err == nil {

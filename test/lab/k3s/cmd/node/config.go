@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 
 	"sigs.k8s.io/yaml"
 )
@@ -27,6 +28,7 @@ type Config struct {
 	NodeName string
 	NodeIP   string
 	Server   bool
+	ending   sync.WaitGroup // what still has something to take back when the process is to end
 }
 
 type flagKind int

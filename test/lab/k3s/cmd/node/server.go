@@ -49,6 +49,7 @@ func runServer(args []string) {
 		os.Exit(0)
 	}()
 	etcd.stop()
+	config.ending.Wait()
 	os.Exit(0)
 }
 
