@@ -76,7 +76,7 @@ done`
 }
 
 /**
- * Restarts a running tools machine that is not ready. git and editors replace settings.yaml by renaming, which takes
+ * Restarts a running machine that is no node and not ready. git and editors replace settings.yaml by renaming, which takes
  * the lab's settings off it in the bastion, and the scripts would go by the project's own: a restart mounts them again.
  */
 export const mend = async (engine: Engine, machine: Machine): Promise<void> => {
@@ -117,7 +117,7 @@ export const boot = async (machine: Machine, parts: Parts): Promise<Found> => {
   const stamp = stampOf(wanted, image)
   const there = await inspect(engine, machine)
   const found = foundAs(there, machine.image, stamp)
-  if (found === 'running' && machine.image === 'tools') {
+  if (found === 'running' && machine.image !== 'node') {
     await mend(engine, machine)
     return found
   }

@@ -1,12 +1,12 @@
 /** A machine of the lab: one container on the private network, with a leg on the public one where it has one. */
 export type Machine = {
   name: string
-  image: 'node' | 'tools'
+  image: 'node' | 'tools' | 'backends'
   /** Address on the private network, 10.0.0.0/24. */
   private: string
   /** Address on the public network, 198.51.100.0/24: eth0, with the default route. */
   public?: string
-  /** What a machine of the tools image runs. */
+  /** What a machine runs, where it is no node. */
   command?: string[]
   /** Volumes that outlive a restart: name and folder. */
   volumes?: { name: string; folder: string }[]
@@ -65,6 +65,27 @@ export const services: Machine[] = [
   }
 ]
 
+const backend = (name: string, last: number, service: string, folder: string): Machine => ({
+  name,
+  image: 'backends',
+  private: `10.0.0.${last}`,
+  command: [service],
+  volumes: [{ name, folder }],
+  ready: 'test -e /run/lab/ready'
+})
+
+/** MinIO, whose program is built rather than installed. */
+export const minio = backend('minio-01', 134, 'minio', '/var/lib/minio')
+
+/** The stateful services. Those of servers.tsv are on its addresses; lb-haproxy stands in front of the first three. */
+export const backends: Machine[] = [
+  backend('db-master-01', 120, 'postgres', '/var/lib/postgresql'),
+  backend('redis-01', 123, 'redis', '/var/lib/redis'),
+  backend('queue-01', 126, 'rabbitmq', '/var/lib/rabbitmq'),
+  backend('mariadb-01', 20, 'mariadb', '/var/lib/mysql'),
+  minio
+]
+
 /** The public load balancers, in front of every node's 80 and 443. */
 export const balancers: Machine[] = [5, 6].map((last, index) => ({
   name: `lb-keybuzz-${index + 1}`,
@@ -75,7 +96,7 @@ export const balancers: Machine[] = [5, 6].map((last, index) => ({
   ready: 'ss -Hltn sport = 80 | grep -q . && ss -Hltn sport = 443 | grep -q .'
 }))
 
-export const machines: Machine[] = [bastion, ...services, ...balancers, ...nodes]
+export const machines: Machine[] = [bastion, ...services, ...balancers, ...backends, ...nodes]
 
 /** The machine of that name; throws with the names there are. */
 export const machine = (name: string): Machine => {

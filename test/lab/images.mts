@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { $ } from 'zx'
+import type { Machine } from './containers.mts'
 import type { Docker, Engine } from './engine.mts'
 import { cache } from './place.mts'
 import type { Progress } from './progress.mts'
 
-export type Images = { node: string; tools: string }
+export type Images = Record<Machine['image'], string>
 
 const folder = join(import.meta.dirname, 'images')
 
@@ -143,17 +144,17 @@ const forgetOthers = async (docker: Docker, image: string): Promise<void> => {
   await Promise.all(others.map((other) => docker.getImage(other).remove().catch(() => undefined)))
 }
 
-/** The lab's two images, made where their inputs changed or they are not there. */
+/** The lab's images, made where their inputs changed or they are not there. */
 export const images = async (engine: Engine, progress: Progress): Promise<Images> => {
   const docker = engine.container.dockerode
   await ensureBase(docker, progress)
-  const one = async (name: 'node' | 'tools'): Promise<string> => {
+  const one = async (name: Machine['image']): Promise<string> => {
     const image = `keybuzz-lab/${name}:${await tag(join(folder, name), baseImage)}`
     if (await exists(docker, image)) return image
     await progress.task(`${name} image`, (say) => build(docker, join(folder, name), image, say))
     await forgetOthers(docker, image)
     return image
   }
-  const [node, tools] = await Promise.all([one('node'), one('tools')])
-  return { node, tools }
+  const [node, tools, backends] = await Promise.all([one('node'), one('tools'), one('backends')])
+  return { node, tools, backends }
 }

@@ -10,7 +10,8 @@ import { createProgress } from './progress.mts'
 import { status } from './status.mts'
 import { up } from './up.mts'
 
-const help = `A complete KeyBuzz network on this machine, in containers: eight nodes, a bastion, three load balancers.
+const help = `A complete KeyBuzz network on this machine, in containers: eight nodes, a bastion, three load
+balancers, the stateful services.
 
   npm run lab -- up                 make it, or mend it; nothing where it runs
   npm run lab -- status             what runs (exit 1 where something does not)

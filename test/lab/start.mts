@@ -23,6 +23,7 @@ try {
     progress.note(`K3s is ${release.version}, the lab's double of it: what it lacks is in test/lab/k3s/README.md`)
   if (!ingress.official)
     progress.note('The ingress controller is a stand-in, nginx under a small controller: test/lab/ingress/README.md')
+  progress.note('KeyBuzz API and Front, Chatwoot, n8n and Superset are one stand-in under their names: test/lab/apps/README.md')
   process.exitCode = await attach(engine.container.dockerode, bastion, ['./09_k3s_apply_all.mts', '--yes'])
   const took = progress.durations()
   if (took) process.stderr.write(`${took}\n`)

@@ -1,20 +1,25 @@
+import { join } from 'node:path'
 import { messageOf } from '../../lib/base/errors.mts'
+import { appsImage } from './apps-image.mts'
 import { boot, untilReached, type Found, type Parts } from './boot.mts'
-import { bastion, machines, nodes, type Machine } from './containers.mts'
+import { bastion, machines, minio, nodes, type Machine } from './containers.mts'
 import { engine as reachEngine, type Engine } from './engine.mts'
 import { findBase, images } from './images.mts'
 import { ingressImage } from './ingress-image.mts'
 import { sshKeys } from './keys.mts'
 import { locked } from './lock.mts'
 import { ensureNetworks } from './networks.mts'
-import { project } from './place.mts'
+import { cache, project } from './place.mts'
 import type { Progress } from './progress.mts'
 import { raiseLimits } from './limits.mts'
-import { release, releaseFolder, type Release } from './release.mts'
+import { build, release, releaseFolder, type Release } from './release.mts'
 import { settingsFile } from './settings.mts'
 
 /** The lab as it stands after `up`. */
 export type Lab = { engine: Engine; release: Release; ingress: { official: boolean }; found: Map<string, Found> }
+
+/** MinIO's programs, which minio-01 has at /opt/minio. */
+const minioFolder = join(cache, 'minio', 'bin')
 
 /** What machines are made from, once their images, keys and networks are there. */
 export const gather = async (engine: Engine, progress: Progress): Promise<Parts> => {
@@ -24,9 +29,10 @@ export const gather = async (engine: Engine, progress: Progress): Promise<Parts>
     images: await images(engine, progress),
     keys: await sshKeys([bastion.name, ...nodes.map(({ name }) => name)]),
     mounts: [
-      { from: project, to: '/opt/keybuzz' },
-      { from: settingsFile, to: '/opt/keybuzz/settings.yaml' },
-      { from: releaseFolder, to: '/artifacts' }
+      { machine: bastion.name, from: project, to: '/opt/keybuzz' },
+      { machine: bastion.name, from: settingsFile, to: '/opt/keybuzz/settings.yaml' },
+      { machine: bastion.name, from: releaseFolder, to: '/artifacts' },
+      { machine: minio.name, from: minioFolder, to: '/opt/minio' }
     ]
   }
 }
@@ -67,15 +73,23 @@ export const up = (progress: Progress): Promise<Lab> =>
   locked((pid) => progress.note(`Waiting for process ${pid}, which is changing the lab`), async () => {
     const engine = await reachEngine(progress)
     await findBase(engine, progress)
-    const boots = async (): Promise<Map<string, Found>> => {
+    const boots = async (): Promise<{ parts: Parts; found: Map<string, Found> }> => {
       const parts = await gather(engine, progress)
       await raiseLimits(engine, parts.images.tools, progress)
-      return progress.task('machines', (say) => bootAll(machines, parts, progress, say))
+      const some = machines.filter((one) => one !== minio)
+      return { parts, found: await progress.task('machines', (say) => bootAll(some, parts, progress, say)) }
     }
     // These are the long part of a cold start, one after the other for want of processors; to boot takes neither.
-    const builds = async () => ({ release: await release(progress), ingress: await ingressImage(engine, progress) })
+    const builds = async () => {
+      const built = { release: await release(progress), ingress: await ingressImage(engine, progress) }
+      await progress.task('MinIO', (say) => build('minio', minioFolder, say))
+      await appsImage(progress)
+      return built
+    }
     const [built, machinesUp] = await Promise.allSettled([builds(), boots()])
     if (machinesUp.status === 'rejected') throw machinesUp.reason
     if (built.status === 'rejected') throw built.reason
-    return { engine, ...built.value, found: machinesUp.value }
+    const { parts, found } = machinesUp.value
+    const last = await progress.task(minio.name, () => bootAll([minio], parts, progress))
+    return { engine, ...built.value, found: new Map([...found, ...last]) }
   })

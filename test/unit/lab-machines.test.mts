@@ -5,7 +5,8 @@ import { readInventory } from '../../lib/input/inventory.mts'
 import { readSettings } from '../../lib/input/settings.mts'
 import type { ContainerInspectInfo } from 'dockerode'
 import { foundAs } from '../lab/boot.mts'
-import { balancers, machines, nodes, services } from '../lab/containers.mts'
+import { backends, balancers, machines, nodes, services } from '../lab/containers.mts'
+import { recipe } from '../lab/recipe.mts'
 
 const root = new URL('../..', import.meta.url).pathname
 
@@ -20,6 +21,44 @@ test('the settings name machines that are there', async () => {
   const { load_balancers: balancers, network } = await readSettings(`${root}test/lab/settings.yaml`)
   const addresses = services.map((service) => service.private)
   for (const address of [balancers.api.address, ...network.nameservers]) assert.ok(addresses.includes(address), address)
+})
+
+test('each stateful service is on its address of the settings, and of servers.tsv', async () => {
+  const { backends: { postgres, redis, rabbitmq, minio, mariadb } } = await readSettings(`${root}test/lab/settings.yaml`)
+  const servers = await readFile(`${root}servers.tsv`, 'utf8')
+  const proxy = await readFile(`${root}test/lab/images/tools/rootfs/etc/haproxy/lb-haproxy.cfg`, 'utf8')
+  const [lb] = services.filter(({ name }) => name === 'lb-haproxy')
+  const behind = { postgres: [postgres.port], redis: [redis.port], rabbitmq: [rabbitmq.port, rabbitmq.management_port] }
+  for (const { name, private: address, command: [service = ''] = [] } of backends) {
+    if (service !== 'mariadb') assert.ok(servers.includes(`\t${name}\t${address}\t`), name)
+    for (const port of behind[service as keyof typeof behind] ?? [])
+      assert.ok(proxy.includes(`  bind :${port}\n  server ${name} ${address}:${port} check\n`), `${service} ${port}`)
+  }
+  for (const { address } of [postgres, redis, rabbitmq]) assert.is(address, lb?.private)
+  const addressOf = (service: string) => backends.find(({ command }) => command?.[0] === service)?.private
+  assert.is(addressOf('minio'), minio.address)
+  assert.is(addressOf('mariadb'), mariadb.address)
+})
+
+test("the resolver sends the applications' hosts to the public load balancers", async () => {
+  const { apps: { api, front, chatwoot, n8n, superset } } = await readSettings(`${root}test/lab/settings.yaml`)
+  const hosts = [api, front, chatwoot, n8n, superset].map(({ host }) => host).join(',')
+  const text = await readFile(`${root}test/lab/images/tools/rootfs/etc/lab/dnsmasq.conf`, 'utf8')
+  for (const one of balancers) assert.ok(text.includes(`host-record=${hosts},${one.private}\n`), one.name)
+})
+
+test('the bastion has what an operator gives, and the stateful services have all secrets; nobody else has any', async () => {
+  const key = { secret: '', open: '' }
+  const keys = new Map(machines.map(({ name }) => [name, key]))
+  const mounts = [{ machine: 'minio-01', from: '/here', to: '/opt/minio' }]
+  for (const machine of machines) {
+    const { create, host, files } = await recipe(machine, { keys, mounts })
+    const secrets = files.filter(({ target }) => target.startsWith('/etc/lab/') && target.endsWith('secrets'))
+    for (const { mode } of secrets) assert.is(mode, 0o600)
+    assert.is(secrets.length, machine.name === 'bastion' ? 2 : backends.includes(machine) ? 1 : 0, machine.name)
+    assert.is(create.Env?.some((line) => line.startsWith('KEYBUZZ_')) ?? false, machine.name === 'bastion')
+    assert.is(host.Binds?.includes('/here:/opt/minio:ro'), machine.name === 'minio-01')
+  }
 })
 
 test('the public load balancers are those of the settings, with the health check that the settings tell', async () => {
