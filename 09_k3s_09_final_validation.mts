@@ -7,7 +7,7 @@
 // the other under live traffic, puts each back, and measures how long users would notice. It asks before, and refuses a
 // cluster that is not fit.
 //
-// Needs:   09_k3s_05.
+// Needs:   09_k3s_06.
 // Changes: nothing that stays. Some checks make objects of their own and remove them: the Ingress canary and a Secret
 //          in keybuzz-netcheck, the namespace keybuzz-volume-trial. --drill takes nodes away and puts them back.
 // Undo:    nothing to undo.

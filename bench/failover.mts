@@ -52,7 +52,7 @@ const lose = async (which: () => Promise<string>, way: Way, signal: AbortSignal)
       target = await which() // only now: another server may lead etcd since the traffic was started
       await way.take(target)
       await sleep(away * 1000, undefined, { signal })
-    }, signal)
+    }, { signal })
     return { target, api: met.api, http: met.http, httpFailing: failingFor(met) }
   } finally {
     if (target !== '') await way.giveBack(target)
@@ -69,7 +69,7 @@ const rollOut = async (signal: AbortSignal): Promise<FailoverResults['rollout']>
     const { exitCode, stderr } = await runInBastion([...command, 'status', 'daemonset/nginx-ingress', '--timeout=15m'], signal)
     if (exitCode !== 0) throw new Error(`The ingress was not updated: ${stderr}`)
     seconds = (performance.now() - began) / 1000
-  }, signal)
+  }, { signal })
   return { seconds, http }
 }
 

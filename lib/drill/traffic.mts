@@ -140,12 +140,12 @@ const inWords = (error: NodeJS.ErrnoException): string =>
   ({ ECONNREFUSED: 'connection refused', ECONNRESET: 'connection reset' })[error.code ?? ''] ?? error.message
 
 /** The canary through each HTTP load balancer, as a user of the platform asks. */
-export const httpEndpoints = ({ load_balancers: { http } }: Settings, canaryHost: string, port = 80): Endpoint[] =>
+export const httpEndpoints = ({ load_balancers: { http } }: Settings, host: string, { port = 80, path = '/name' } = {}): Endpoint[] =>
   http.map((address) => ({
     name: `HTTP through ${address}`,
     kind: 'http',
     ask: async () => {
-      const { status, error } = await get(address, { port, path: '/name', host: canaryHost, timeout: HTTP_TIMEOUT })
+      const { status, error } = await get(address, { port, path, host, timeout: HTTP_TIMEOUT })
       return status === 200 ? '' : (error ?? `HTTP ${status}`)
     }
   }))

@@ -12,7 +12,7 @@ const files = globSync('lib/**/*.mts', { cwd: root }).toSorted()
 const scriptFiles = globSync('09_k3s_*.mts', { cwd: root }).toSorted()
 
 // A file imports from its own folder and from those above it. Folders of one line do not know each other.
-const layers = [['base'], ['input'], ['reach'], ['run'], ['node'], ['cluster'], ['ingress', 'drill', 'validation']]
+const layers = [['base'], ['input'], ['reach'], ['run'], ['node'], ['cluster'], ['ingress', 'drill', 'validation', 'apps']]
 
 test('a file of lib imports only from its own folder and from the layers above', () => {
   const folderOf = (file: string): string => file.split('/')[1]!
@@ -32,10 +32,13 @@ test('a file of lib imports only from its own folder and from the layers above',
 const schema = 'a declaration; each of its rules is a fixture of inputs.test, its defaults are in settings.test'
 const untested: Record<string, string> = {
   'lib/input/schema/addons.mts': schema,
+  'lib/input/schema/apps.mts': schema,
+  'lib/input/schema/backends.mts': schema,
   'lib/input/schema/ingress.mts': schema,
   'lib/input/schema/k3s.mts': schema,
   'lib/input/schema/network.mts': schema,
-  'lib/input/schema/nodes.mts': schema
+  'lib/input/schema/nodes.mts': schema,
+  'lib/input/schema/tenants.mts': schema
 }
 
 test('every file of lib has a unit test of its name', () => {

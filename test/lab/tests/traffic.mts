@@ -9,16 +9,16 @@ export type Traffic = { api: Tally; http: Tally; failedAt: number[] }
 
 const log = '/tmp/traffic.log'
 
-/** Has requests sent from the bastion, each target every `interval` ms, while `meanwhile` runs. */
+/** Has requests sent from the bastion, each target every `interval` ms, while `meanwhile` runs: to a canary, or to an application. */
 export const underTraffic = async (
   interval: number,
   meanwhile: () => Promise<unknown>,
-  signal: AbortSignal = new AbortController().signal
+  { signal = new AbortController().signal, app }: { signal?: AbortSignal; app?: { host: string; path: string } } = {}
 ): Promise<Traffic> => {
   signal.throwIfAborted()
   const said = async (): Promise<string> => (await bastion(['cat', log])).stdout
   await bastion(['rm', '-f', log])
-  const program = ['node', 'test/lab/traffic.mts', String(interval)]
+  const program = ['node', 'test/lab/traffic.mts', String(interval), ...(app ? [app.host, app.path] : [])]
   const running = await bastionStart(['bash', '-c', 'exec "$@" 2> "$0"', log, ...program])
   let ended = false
   const done = running.done.finally(() => (ended = true))

@@ -148,7 +148,7 @@ test('HTTP is asked for the canary by name, at each load balancer', async () => 
     response.writeHead(status).end('k3s-worker-01')
   })
   const port = await listen(balancer)
-  const [http] = httpEndpoints(settingsFor(1), 'canary.test', port)
+  const [http] = httpEndpoints(settingsFor(1), 'canary.test', { port })
   assert.is(http!.name, 'HTTP through 127.0.0.1')
   assert.is(await http!.ask(), '')
   status = 502
