@@ -52,14 +52,17 @@ export const faultOf = ({ key, address, port, reads }: Backend, hexadecimal: str
 /** What the pod of a host found: the fault of each backend, or why it could not be asked. */
 type Found = { unasked: string; hint: string } | Map<Backend, string>
 
-/** In words for each host. What all hosts have found alike is told at the first of them, and the others point there. */
+/**
+ * In words for each host. What all hosts have found alike is told at the first of them, and the others point there. A node
+ * whose pod cannot be asked has a fault of its own, which 03 tells: it fails here only where no node could be asked.
+ */
 export const toldAtFirst = (found: Map<string, Found>): Map<string, string> => {
   const asked = [...found].flatMap(([name, faults]) => (faults instanceof Map ? [{ name, faults }] : []))
   const isCommon = (backend: Backend, fault: string): boolean =>
     asked.length > 1 && asked.every(({ faults }) => faults.get(backend) === fault)
   const first = asked[0]?.name
   return new Map([...found].map(([name, faults]) => {
-    if (!(faults instanceof Map)) return [name, `${faults.unasked}\nHint: ${faults.hint}`]
+    if (!(faults instanceof Map)) return [name, asked.length > 0 ? `= was not asked: ${faults.unasked}` : `${faults.unasked}\nHint: ${faults.hint}`]
     const bad = [...faults].filter(([, fault]) => fault !== '')
     const elsewhere = bad.filter(([backend, fault]) => name !== first && isCommon(backend, fault))
     const titles = (some: [Backend, string][]): string => some.map(([{ title }]) => title).join(', ')
