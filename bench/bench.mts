@@ -11,6 +11,8 @@
 //   npm run bench -- hosts       the plan of 8 and of 64 hosts only; writes nothing, and does not touch the lab
 //   npm run bench -- failover    what requests meet when a node dies, on the cluster that is there, or a new one; writes
 //                                nothing
+//   npm run bench -- peak        a ramp of load on KeyBuzz API, and what its autoscaler does, on the applications that are
+//                                there; writes nothing
 
 import { messageOf } from '../lib/base/errors.mts'
 import { engine as reachEngine } from '../test/lab/engine.mts'
@@ -19,6 +21,7 @@ import { createProgress } from '../test/lab/progress.mts'
 import { measureFailover } from './failover.mts'
 import { bareLab, convergedLab, measureLab } from './lab-runs.mts'
 import { computer, save, type Results } from './results.mts'
+import { measurePeak, peakTable } from './peak.mts'
 import { rows } from './rows.mts'
 import { measureHosts, removeHosts } from './ssh-hosts.mts'
 import { plainTable } from './table.mts'
@@ -26,8 +29,8 @@ import { plainTable } from './table.mts'
 const rounds = 3
 const parts = ['lab', 'hosts', 'failover']
 const wanted = process.argv.slice(2)
-if (wanted.some((part) => !parts.includes(part))) {
-  console.error(`npm run bench -- [${parts.join(' | ')}]`)
+if (wanted.some((part) => ![...parts, 'peak'].includes(part))) {
+  console.error(`npm run bench -- [${[...parts, 'peak'].join(' | ')}]`)
   process.exit(64)
 }
 const measures = (part: string): boolean => wanted.length === 0 || wanted.includes(part)
@@ -45,6 +48,7 @@ try {
       removeHosts(engine).catch(() => {}) // what runs in there ends with it, and then removes again
     })
   }
+  if (wanted.includes('peak')) console.log(peakTable(await measurePeak({ progress, signal })))
   const { node } = await images(engine, progress)
   // The bare lab is idle while the hosts are measured; a cluster would not be.
   const k3s = measures('lab') ? await bareLab() : ''

@@ -1,4 +1,6 @@
 // What takes the applications' nodes, replicas and neighbours minutes to show.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import type { Pod } from '../../../lib/cluster/pods.mts'
 import { bastion, bastionStart, kill, labUp, start } from '../nodes.mts'
@@ -116,6 +118,26 @@ test('one tenant reaches its own pods, and neither those of another tenant nor a
     await kubectl('delete', 'namespace', 'tenant-red', 'tenant-blue')
   }
   assert.equal(those(await deploy('--yes'), 'failed', 'changed'), [])
+})
+
+test('the AI workloads of docs/ai-workloads.md run on the heavy worker alone, and leave room by their priority', async () => {
+  const page = await readFile(join(import.meta.dirname, '../../../docs/ai-workloads.md'), 'utf8')
+  const image = await kubectl('-n', 'keybuzz-netcheck', 'get', 'daemonset', 'netcheck', '-o', 'jsonpath={.spec.template.spec.containers[0].image}')
+  // The lab has neither these images nor such a worker.
+  const manifest = /```yaml\n([^]*?)```/.exec(page)![1]!
+    .replaceAll(/image: ghcr\.io\/keybuzzio\/embeddings:.*/g, `image: ${image}\n          command: [sleep, '2']`)
+    .replaceAll(/image: ghcr\.io\/keybuzzio\/inference:.*/g, `image: ${image}\n          command: [sleep, '3600']`)
+    .replaceAll(/cpu: "\d", memory: \dGi/g, 'cpu: 10m, memory: 16Mi')
+  const apply = await bastion(['bash', '-c', '/artifacts/k3s kubectl --kubeconfig /root/.kube/config apply -f - 2>&1'], { input: manifest })
+  try {
+    assert.is(apply.exitCode, 0, apply.stdout)
+    await kubectl('-n', 'keybuzz-ai', 'wait', '--for=condition=complete', 'job/embeddings', '--timeout=180s')
+    await kubectl('-n', 'keybuzz-ai', 'rollout', 'status', 'deployment/inference', '--timeout=60s')
+    const on = await kubectl('-n', 'keybuzz-ai', 'get', 'pods', '-o', 'jsonpath={range .items[*]}{.spec.nodeName}{"\\n"}{end}')
+    assert.equal([...new Set(on.split('\n'))], ['k3s-worker-03'])
+  } finally {
+    await kubectl('delete', 'namespace', 'keybuzz-ai')
+  }
 })
 
 test.run()
