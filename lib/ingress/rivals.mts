@@ -9,7 +9,8 @@ export const hasPortsFree: NodeStep = {
   always: true,
   check: `ss -Hltnp '( sport = :80 or sport = :443 )' | while read -r _ _ _ address _ users; do
   for pid in $(grep -o 'pid=[0-9]*' <<<"$users" | cut -d= -f2 | sort -u); do
-    grep -q kubepods "/proc/$pid/cgroup" 2>/dev/null ||
+    cgroup=$(cat "/proc/$pid/cgroup" 2>/dev/null) || continue # it has just ended, as nginx's own after a reload
+    [[ -z $cgroup || $cgroup == *kubepods* ]] ||
       echo "$address is taken by $(ps -o comm= -p "$pid") (process $pid): $(ps -o args= -p "$pid" | cut -c1-80)"
   done
 done`,

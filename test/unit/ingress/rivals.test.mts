@@ -23,6 +23,10 @@ test('a process of the node that has a port is named once, though it listens wit
   assert.equal(more, [])
 })
 
+test('a process that has ended since is nobody: nginx replaces its own at each reload', () => {
+  assert.is(portsOf('LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=99999999,fd=18))\n'), '')
+})
+
 test('nothing is said where nobody listens', () => {
   assert.is(portsOf(''), '')
 })
