@@ -28,7 +28,8 @@ test('every object is in the namespace of the tenant, whose pods have no rights'
   const namespaces = all.map(({ kind, metadata }) => (kind === 'Namespace' ? metadata.name : metadata.namespace))
   assert.equal([...new Set(namespaces)], ['tenant-acme'])
   assert.equal(all.find(({ kind }) => kind === 'Namespace')?.metadata.labels, {
-    'keybuzz.io/tenant': 'acme', 'pod-security.kubernetes.io/enforce': 'restricted', 'pod-security.kubernetes.io/warn': 'restricted'
+    'keybuzz.io/tenant': 'acme', 'pod-security.kubernetes.io/enforce': 'restricted', 'pod-security.kubernetes.io/warn': 'restricted',
+    'pod-security.kubernetes.io/audit': 'restricted'
   })
   const accounts = all.filter(({ kind }) => kind === 'ServiceAccount')
   assert.equal(accounts.map(({ metadata, automountServiceAccountToken }) => [metadata.name, automountServiceAccountToken]), [['tenant', false], ['default', false]])
