@@ -12,6 +12,9 @@ const lookAround = `Look around:
   npm run lab -- run ./09_k3s_09_final_validation.mts   is the cluster fit? Also with --drill
   npm run lab -- shell                                  the bastion; from there: ssh k3s-worker-01
                                                         and: curl -i http://10.0.0.5/ (a load balancer)
+  npm run lab -- run curl -i http://n8n.keybuzz.io/healthz
+                                                        an application; the others: support, platform, platform-api
+                                                        and analytics.keybuzz.io
   npm run lab -- status
   npm run lab -- down
 `
