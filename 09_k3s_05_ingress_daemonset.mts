@@ -17,7 +17,7 @@
 import { milliseconds } from './lib/base/words.mts'
 import { certificateStep, readPair } from './lib/cluster/certificate.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
-import { rolledOut } from './lib/cluster/pods.mts'
+import { getPods, isReady, rolledOut } from './lib/cluster/pods.mts'
 import { checkOf, checksByHand, makeCheck, passes, type Check } from './lib/ingress/check.mts'
 import { canaryByHand, canaryFaults, inWords, manifestValues, privatePorts, updateTimes } from './lib/ingress/ingress.mts'
 import { hasRefusedNothing } from './lib/ingress/refused.mts'
@@ -62,7 +62,7 @@ export const installIngress = script({
   }
 })
 
-const runsEverywhere = ({ kubectl, hosts, settings }: Run): ClusterStep => {
+const runsEverywhere = ({ kubectl, hosts, settings, sick }: Run): ClusterStep => {
   const { grace, minReady } = updateTimes(settings)
   return rolledOut(kubectl, {
     kind: 'daemonset',
@@ -72,7 +72,10 @@ const runsEverywhere = ({ kubectl, hosts, settings }: Run): ClusterStep => {
     step: 'runs on every node, and nothing older',
     within: 120 + hosts.length * (grace + minReady),
     evidence: async () => {
-      const version = await kubectl`-n ${namespace} exec daemonset/nginx-ingress -- /nginx-ingress -version`
+      const pods = await getPods(kubectl, { namespace, label: 'app=nginx-ingress' })
+      const pod = pods.find((one) => isReady(one) && !sick().includes(one.spec.nodeName ?? ''))
+      if (!pod) return 'none could be asked for its version'
+      const version = await kubectl({ timeout: 15 })`-n ${namespace} exec ${pod.metadata.name} -- /nginx-ingress -version`
       return version.split('\n')[0] ?? ''
     }
   })

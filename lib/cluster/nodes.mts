@@ -73,11 +73,11 @@ const namesOfNodes = 'k3s kubectl --request-timeout=3s get nodes -o name'
  * The step that every Node of the cluster is in the inventory: what the scripts do for the nodes they know would cut off
  * the others. The servers are asked themselves, as there may be no kubeconfig on the bastion yet.
  */
-export const knowsEveryNode = ({ hosts, servers, ssh }: Pick<Run, 'hosts' | 'servers' | 'ssh'>): ClusterStep => ({
+export const knowsEveryNode = ({ hosts, servers, ssh, sick }: Pick<Run, 'hosts' | 'servers' | 'ssh' | 'sick'>): ClusterStep => ({
   name: 'has only nodes that are in servers.tsv',
   always: true,
   check: async () => {
-    const answers = await Promise.all(servers.map((host) =>
+    const answers = await Promise.all(servers.filter(({ name }) => !sick().includes(name)).map((host) =>
       ssh.run(host, `! systemctl is-active --quiet k3s || ${namesOfNodes}`, { timeout: 20 }).catch((error: unknown) => {
         if (isAbort(error)) throw error
         return { exitCode: 1, stdout: '' } // a server that does not answer is told elsewhere
