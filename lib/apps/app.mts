@@ -50,7 +50,7 @@ export type Migration = {
 }
 
 /** A Deployment in a file of its own. Its pod template has the placeholder ${CHECKSUM}. */
-export type Workload = { part: Part; name: string }
+type Workload = { part: Part; name: string }
 
 /** An application with its values from the settings. */
 export type App = {

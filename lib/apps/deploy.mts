@@ -78,11 +78,9 @@ export const formerRevision = (sets: ReplicaSet[]): ReplicaSet | undefined => {
   return older.find(({ status }) => (status.availableReplicas ?? 0) > 0) ?? older[0]
 }
 
-/**
- * A Deployment's manifest with the pods of a former version. It is applied as the manifest was: what `rollout undo` writes has
- * another owner, and a variable or volume that the next version lacks would stay in it for ever.
- */
-export const withTemplate = (manifest: string, { spec: { template } }: ReplicaSet): string => {
+// A Deployment's manifest with the pods of a former version. It is applied as the manifest was: what `rollout undo` writes has
+// another owner, and a variable or volume that the next version lacks would stay in it for ever.
+const withTemplate = (manifest: string, { spec: { template } }: ReplicaSet): string => {
   const { 'pod-template-hash': _, ...labels } = template.metadata.labels ?? {}
   const deployment = parse(manifest) as { spec: object }
   return JSON.stringify({ ...deployment, spec: { ...deployment.spec, template: { ...template, metadata: { ...template.metadata, labels } } } })

@@ -10,6 +10,7 @@ import { apiUrl, contextOf, serverUrl } from '../input/settings.mts'
 import { sudo } from '../node/k3s.mts'
 import { login } from '../reach/ssh.mts'
 import type { ClusterStep, NodeStep } from '../run/step.mts'
+import { daysLeft } from './certificate.mts'
 import { formerOf, readKubeconfig, withContext, writeKubeconfig, type Entry, type Kubeconfig } from './kubeconfig-file.mts'
 
 /**
@@ -141,9 +142,10 @@ const isAsGood = (user: unknown, theirs: Entry['user']): user is Entry['user'] =
   const { 'client-certificate-data': certificate, 'client-key-data': key } = (user ?? {}) as Entry['user']
   if (!isBase64(certificate) || !isBase64(key)) return false
   try {
-    const [own, other] = [certificate, theirs['client-certificate-data']].map((data) => new X509Certificate(Buffer.from(data!, 'base64')))
-    return own!.issuer === other!.issuer && own!.checkPrivateKey(createPrivateKey(Buffer.from(key, 'base64')))
-      && own!.validToDate.getTime() - Date.now() > leastDays * 86_400_000
+    const pem = Buffer.from(certificate, 'base64').toString()
+    const own = new X509Certificate(pem)
+    const other = new X509Certificate(Buffer.from(theirs['client-certificate-data']!, 'base64'))
+    return own.issuer === other.issuer && own.checkPrivateKey(createPrivateKey(Buffer.from(key, 'base64'))) && daysLeft(pem) > leastDays
   } catch {
     return false
   }

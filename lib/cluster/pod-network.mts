@@ -4,7 +4,7 @@ import { parseAddress } from '../base/ipv4.mts'
 import { isHostname } from '../base/names.mts'
 import type { Host } from '../input/inventory.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
-import { getPods, isReady, statusInWords, type Pod } from './pods.mts'
+import { getPods, isReady, statusInWords } from './pods.mts'
 
 /** A netcheck pod that is ready. */
 type Peer = { node: string; address: string; pod: string }
@@ -56,8 +56,7 @@ export const askPods = async (
   return new Map(answers)
 }
 
-// Asks every peer for more than one packet of data, and the service address until every node has answered. kube-proxy
-// chooses at random: a missing node is a fault only after many more tries than nodes.
+// Asks every peer for more than one packet of data, and the service address where there is one.
 const everyPeer = (peers: Peer[], service: string | undefined): string => `
 ask() {
   size=$(timeout 3 wget -q -O - http://$2:8080/block 2>&1 | wc -c)
@@ -73,6 +72,7 @@ asked=0
   wait
 } | sort${service === undefined ? '' : everyAnswer(peers, service)}`
 
+// Asks until every node has answered. kube-proxy chooses at random: a missing node is a fault only after many more tries than nodes.
 const everyAnswer = (peers: Peer[], service: string): string => `
 seen=' '; count=0; tries=0
 while [ $tries -lt ${peers.length * 30} ] && [ $count -lt ${peers.length} ]; do
@@ -116,8 +116,6 @@ export const toldOnce = (answers: Map<string, Answer>): Map<string, string> => {
   }))
 }
 
-const isOf = (nodes: string[]) => ({ spec }: Pod): boolean => nodes.includes(spec.nodeName ?? '')
-
 const leftOut = (nodes: string[]): string => (nodes.length === 0 ? '' : `= without the pod on ${nodes.join(', ')}, which is not well\n`)
 
 /**
@@ -141,7 +139,8 @@ export const podMatrix = async (kubectl: Kubectl, hosts: Host[], sick: string[] 
  */
 export const resolveEverywhere = async (kubectl: Kubectl, hosts: Host[], names: string[], sick: string[] = []): Promise<Map<string, string>> => {
   // One that is not ready is told by the step of its rollout.
-  const pods = (await getPods(kubectl, { namespace: 'kube-system', label: 'k8s-app=kube-dns' })).filter(isReady).filter((pod) => !isOf(sick)(pod))
+  const pods = (await getPods(kubectl, { namespace: 'kube-system', label: 'k8s-app=kube-dns' }))
+    .filter((pod) => isReady(pod) && !sick.includes(pod.spec.nodeName ?? ''))
   const replicas = pods.map(({ status }) => status.podIP ?? '').filter((address) => parseAddress(address) !== undefined)
   const each = Math.min(8, replicas.length)
   // All at once: a replica that does not answer costs seconds. Each pod asks some replicas, and all pods together ask all.

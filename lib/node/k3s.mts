@@ -277,8 +277,8 @@ export const lastErrors = (unit: string): string => `log=$(journalctl -u ${unit}
 /**
  * Shell that says what is wrong with a node's kubelet, and with what its log says. The kubelet is asked itself, and its
  * Node must be Ready by a heartbeat since K3s was started: the Ready condition stays True for a while after the kubelet
- * has died. `kubectl` is a kubectl on the node. Where its API does not answer those of `servers` are asked: what is wrong is
- * another one's fault then.
+ * has died. `kubectl` is a kubectl on the node. Where the API that it asks does not answer, `servers` are asked one by one:
+ * a server that is down is not this node's fault.
  */
 export const kubeletShell = (host: Host, kubectl: string, servers: Host[] = []): string => {
   const unit = unitOf(host)

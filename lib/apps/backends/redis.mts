@@ -2,7 +2,7 @@ import { isAbort, messageOf } from '../../base/errors.mts'
 import { eachUse, inTime, wordsOf, type Means, type UseOf } from './uses.mts'
 
 /** What a Redis says of itself: a field of INFO by its name. */
-export type Info = Record<string, string>
+type Info = Record<string, string>
 
 /** Reads the text of INFO. */
 export const infoOf = (text: string): Info =>
