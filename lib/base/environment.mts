@@ -1,5 +1,6 @@
 // What this machine gives to a run. An operator's environment is full of things that change what a command means
 // (KUBECTL_EXTERNAL_DIFF, a kuberc, TAR_OPTIONS, a proxy, a French locale). Here is decided what counts of it.
+import { spawn } from 'node:child_process'
 import * as http from 'node:http'
 import { homedir } from 'node:os'
 import { $ } from 'zx'
@@ -53,6 +54,13 @@ export type LocalOptions = {
   nothrow?: boolean
 }
 
+// A program may end before it has read all of its input, such as kubectl that is refused. Its exit code says what came of it.
+const unread: typeof spawn = ((...started: Parameters<typeof spawn>) => {
+  const child = spawn(...started)
+  child.stdin?.on('error', () => {})
+  return child
+}) as typeof spawn
+
 /**
  * zx's `$` for a program of this machine: with the plain environment, a deadline, and a group of its own, so that a closed
  * terminal does not end it under nohup. Says all that ZX_... variables could say otherwise.
@@ -64,6 +72,7 @@ export const local = ({ input = '', writes = false, seconds = 60, signal, nothro
     env: plainEnvironment(),
     ...(input === '' && !writes ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input, stdio: 'pipe' }),
     signal: signal ? AbortSignal.any([signal, late]) : late,
+    spawn: unread,
     nothrow, quiet: true, verbose: false, detached: true, preferLocal: false,
     cwd: process.cwd(), shell: 'bash', prefix: 'set -euo pipefail;', postfix: '', killSignal: 'SIGTERM', timeout: 0
   })

@@ -63,5 +63,12 @@ export const messageOf = (error: unknown): string => (error instanceof Error ? e
 /** True where the run was interrupted, and nothing failed. */
 export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError'
 
+/**
+ * Why nothing is known where an error says that something many steps ask is away, such as "the API does not answer": its `away`.
+ * That is told once, and what else asks it is skipped. Nothing for other errors.
+ */
+export const awayOf = (error: unknown): string | undefined =>
+  error instanceof Error && 'away' in error && typeof error.away === 'string' ? error.away : undefined
+
 /** True where a file or folder is not there (ENOENT). */
 export const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseAllDocuments } from 'yaml'
 import { messageOf } from '../base/errors.mts'
 import { KubectlError, type Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
@@ -26,6 +27,12 @@ export const fill = (text: string, values: Record<string, string | number>, wher
   if (unused.size > 0) throw new Error(`${where} has no placeholder for ${[...unused].join(', ')}`)
   return filled
 }
+
+/** Several manifests as one. */
+export const documents = (texts: string[]): string => texts.map((text) => text.trim()).join('\n---\n')
+
+/** What a manifest says, the same for another comment or layout: these are no reason to replace pods, or to migrate again. */
+export const meaningOf = (text: string): string => JSON.stringify(parseAllDocuments(text).map((one) => one.toJS() as unknown))
 
 /** Creates or changes the objects of a manifest. */
 export const applyObjects = async (kubectl: Kubectl, manifest: string): Promise<void> => {

@@ -1,6 +1,6 @@
 import { isAbort } from '../base/errors.mts'
 import { plural } from '../base/words.mts'
-import type { Kubectl } from '../reach/kubectl.mts'
+import type { Command, Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
 
 type Ended = { reason?: string; message?: string; exitCode?: number }
@@ -23,13 +23,16 @@ export type Pod = {
 type ContainerStatus = {
   name: string
   ready: boolean
+  /** False until its startup probe has succeeded. */
+  started?: boolean
+  restartCount?: number
   state: { waiting?: { reason?: string; message?: string }; running?: object; terminated?: Ended }
   lastState?: { terminated?: Ended }
 }
 
 /** The pods of a namespace, or of all, that have a label (`app=nginx-ingress`) and match a field selector. */
 export const getPods = async (
-  kubectl: Kubectl,
+  kubectl: Command,
   { namespace, label, field }: { namespace?: string; label?: string; field?: string } = {}
 ): Promise<Pod[]> => {
   const which = [
@@ -47,18 +50,24 @@ export const isReady = ({ metadata, status }: Pod): boolean =>
 
 const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
 
-// The container that keeps the pod from being ready: one that waits or has failed, else one that is not ready yet.
+const isHeldUp = ({ state: { running }, started }: ContainerStatus): boolean => running !== undefined && started === false
+
+// The container that keeps the pod from being ready: a sidecar that the others wait for, one that waits or has failed, else one
+// that is not ready yet.
 const sickOf = ({ initContainerStatuses: init = [], containerStatuses: containers = [] }: Pod['status']): ContainerStatus | undefined =>
-  [...init, ...containers].find(({ state: { waiting, terminated } }) => waiting ?? terminated?.exitCode)
+  init.find(isHeldUp)
+    ?? [...init, ...containers].find(({ state: { waiting, terminated } }) => waiting ?? terminated?.exitCode)
     ?? containers.find(({ ready }) => !ready)
 
 /** Why a pod is not ready, as its status says: what it waits for, how its container ended, why no node takes it. */
 export const statusInWords = ({ metadata, status }: Pod): string => {
   if (metadata.deletionTimestamp !== undefined) return 'is leaving'
-  const { state, lastState }: Partial<ContainerStatus> = sickOf(status) ?? {}
+  const sick = sickOf(status)
+  const { state, lastState }: Partial<ContainerStatus> = sick ?? {}
   const last = lastState?.terminated ?? state?.terminated
   const scheduling = status.conditions?.find(({ type, status: is }) => type === 'PodScheduled' && is === 'False')
-  const reason = state?.waiting?.reason ?? state?.terminated?.reason ?? status.reason ?? (scheduling ? 'not scheduled' : status.phase)
+  const waits = sick && isHeldUp(sick) ? `waits for ${sick.name}` : undefined
+  const reason = waits ?? state?.waiting?.reason ?? state?.terminated?.reason ?? status.reason ?? (scheduling ? 'not scheduled' : status.phase)
   const ended = last && `ended with exit code ${last.exitCode}${last.message ? `: ${lastLine(last.message)}` : ''}`
   const more = ended || state?.waiting?.message || status.message || scheduling?.message
     || status.conditions?.find(({ status: is, message }) => is === 'False' && message)?.message

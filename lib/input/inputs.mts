@@ -1,9 +1,9 @@
 import { type Fault, UsageError } from '../base/errors.mts'
-import { type Host, readInventory } from './inventory.mts'
+import { type Host, type Machine, readInventory } from './inventory.mts'
 import { addresses, parseCidr } from '../base/ipv4.mts'
 import { readSettings, type Settings } from './settings.mts'
 
-export type Inputs = { settings: Settings; hosts: Host[]; notes: string[] }
+export type Inputs = { settings: Settings; hosts: Host[]; machines: Machine[]; notes: string[] }
 
 const faultsOf = async (read: () => Promise<unknown>): Promise<Fault[]> => {
   try {
@@ -54,12 +54,12 @@ export const readInputs = async (files: { settings: string; inventory: string })
     const more = await faultsOf(() => readInventory(files.inventory))
     throw new UsageError([...error.faults, ...more.filter(({ what }) => what !== 'ENV')])
   }
-  const { hosts, notes } = await readInventory(files.inventory, {
+  const { hosts, machines, notes } = await readInventory(files.inventory, {
     environment: settings.environment,
     privateCidr: settings.network.private_cidr,
     pools: settings.pools
   })
   const faults = checkTogether(files.inventory, hosts, settings)
   if (faults.length > 0) throw new UsageError(faults)
-  return { settings, hosts, notes }
+  return { settings, hosts, machines, notes }
 }

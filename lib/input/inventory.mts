@@ -24,6 +24,20 @@ export type Host = {
   line: number
 }
 
+/** A server of another role, such as a database: a row of the same environment that is no K3s node. Nothing in it is checked. */
+export type Machine = {
+  name: string
+  /** IP_PRIVEE. */
+  address: string
+  /** ROLE. */
+  role: string
+  subrole: string
+  /** DOCKER_STACK. */
+  stack: string
+  /** The line of servers.tsv. */
+  line: number
+}
+
 export type InventoryOptions = {
   /** The ENV whose rows are taken. Left out: the only one that the K3s rows have. */
   environment?: string
@@ -32,6 +46,9 @@ export type InventoryOptions = {
   /** Hostname to pool, for the workers whose DOCKER_STACK is only k3s-node. */
   pools?: Record<string, string>
 }
+
+/** The hosts of these pools. */
+export const inPools = (hosts: Host[], pools: readonly string[]): Host[] => hosts.filter(({ pool }) => pools.includes(pool))
 
 const COLUMNS = [
   'ENV', 'IP_PUBLIQUE', 'HOSTNAME', 'IP_PRIVEE', 'FQDN', 'USER_SSH',
@@ -204,6 +221,10 @@ const toHost = (row: Row, pools: Pools): Host => {
   }
 }
 
+const toMachine = ({ fields, line }: Row): Machine => ({
+  name: fields.HOSTNAME, address: fields.IP_PRIVEE, role: fields.ROLE, subrole: fields.SUBROLE, stack: fields.DOCKER_STACK, line
+})
+
 const poolNotes = (hosts: Host[], pools: Pools): string[] => {
   const documented = defaultSettings().pools
   const names = new Set(hosts.map((host) => host.name))
@@ -233,13 +254,13 @@ const usageError = (file: string, faults: Complaint[]) =>
 
 /**
  * Reads the K3s nodes (ROLE=k3s) of one environment from servers.tsv: tab-separated, 12 or 14 columns, every
- * character literal (quotes too), empty fields kept. Rows of other roles are only counted. Notes are for the operator;
- * they are not faults. Throws a UsageError with all faults of the file.
+ * character literal (quotes too), empty fields kept. Rows of other roles are the `machines`, unchecked. Notes are for the
+ * operator; they are not faults. Throws a UsageError with all faults of the file.
  */
 export const readInventory = async (
   file: string,
   { environment, privateCidr, pools = {} }: InventoryOptions = {}
-): Promise<{ hosts: Host[]; notes: string[] }> => {
+): Promise<{ hosts: Host[]; machines: Machine[]; notes: string[] }> => {
   const { rows, notes, faults: misshapen } = await readTable(file, COLUMNS, WIDTHS)
   const faults: Complaint[] = [...misshapen]
   const k3s = selectRole(rows, faults)
@@ -261,6 +282,7 @@ export const readInventory = async (
   const left = k3s.length - chosen.length
   return {
     hosts,
+    machines: others.map(toMachine),
     notes: [
       ...notes,
       `${plural(hosts.length, 'K3s row')} of ${rows.length} taken`

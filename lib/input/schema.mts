@@ -5,9 +5,11 @@ import { backends } from './schema/backends.mts'
 import { text } from './schema/fields.mts'
 import { ingress } from './schema/ingress.mts'
 import { audit, k3s, snapshots } from './schema/k3s.mts'
+import { monitoring } from './schema/monitoring.mts'
 import { loadBalancers, network } from './schema/network.mts'
 import { capacity, pools, prepare, ssh } from './schema/nodes.mts'
 import { tenants } from './schema/tenants.mts'
+import { vault } from './schema/vault.mts'
 
 /** The file settings.yaml, with the default of every key. Each subject has its sections in a file of schema/. */
 export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
@@ -26,7 +28,9 @@ export const schema = z.preprocess((value) => value ?? {}, z.strictObject({
   pools,
   backends,
   apps,
-  tenants
+  tenants,
+  monitoring,
+  vault
 }, { error: 'keys with values' }))
 
 /** Every setting, complete: what the file leaves out has its default. */

@@ -72,10 +72,10 @@ export const givenSecret = async (
   return typedSecret(what)
 }
 
-/** Asks for a secret at the terminal, masked. */
+/** Asks for a secret at the terminal. No key shows it: terminals are recorded, and others look at them. */
 export const typedSecret = async (what: string): Promise<Secret> => {
   const validate = (text: string): true | string => text.trim() !== '' || 'Type it, or press ctrl-C.'
-  const answer = await password({ message: `${what}:`, mask: true, validate }, { output: process.stderr })
+  const answer = await password({ message: `${what}:`, mask: true, toggleMask: false, validate }, { output: process.stderr })
   return new Secret(answer.trim())
 }
 

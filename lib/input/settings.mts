@@ -117,6 +117,9 @@ export const readSettings = async (file: string): Promise<Settings> => {
 /** The API's address for everybody except the servers themselves: the load balancer in front of them. */
 export const apiUrl = ({ load_balancers: { api } }: Settings): string => `https://${api.address}:${api.port}`
 
+/** Vault's address, as the bastion, the pods and Prometheus use it. */
+export const vaultUrl = ({ backends: { vault: { address, port, tls } } }: Settings): string => `${tls ? 'https' : 'http'}://${address}:${port}`
+
 /** A server's own API. */
 export const serverUrl = ({ address }: Pick<Host, 'address'>): string => `https://${address}:6443`
 

@@ -26,8 +26,8 @@ export type EtcdState = {
 type Path = 'health' | 'metrics'
 
 /**
- * Shell that prints the answers of etcd's /health and /metrics. Plain HTTP on loopback: 2381 is etcd's metrics port in K3s
- * (pkg/etcd/etcd.go). It uses bash, because a node may have no curl.
+ * Shell that prints the answers of etcd's /health and /metrics. Plain HTTP: 2381 is etcd's metrics port in K3s, on loopback
+ * whether or not it is on IP_PRIVEE too (pkg/etcd/etcd.go, listenMetricsURLs). It uses bash, because a node may have no curl.
  */
 export const etcdShell = (paths: Path[]): string => `for path in ${paths.join(' ')}; do
   exec 3<>/dev/tcp/127.0.0.1/2381 || exit 1

@@ -70,7 +70,7 @@ const isPods = (nic: string): boolean => nic === 'cni0' || nic === 'flannel.1'
 
 const guarded = {
   agent: [{ ports: '8472', protocol: 'udp' }, { ports: '10250', protocol: 'tcp' }],
-  server: ['8472/udp', '2379/tcp', '2380/tcp', '6443/tcp', '10250/tcp'].map((port) => portsOf({ port } as Rule))
+  server: ['8472/udp', '2379/tcp', '2380/tcp', '2381/tcp', '6443/tcp', '10250/tcp'].map((port) => portsOf({ port } as Rule))
 }
 
 /** In words the rules of others that open the cluster's ports to more than the private network, or close them to the cluster. */
@@ -129,11 +129,15 @@ const purposes = (rules: Wanted[]): string =>
 const isExpected = ({ port, process }: { port: number; process: string }): boolean =>
   /^(k3s|containerd)/.test(process) || port === 68 || port === 546
 
+// That Prometheus is let in is nothing to others who read the same exporter.
+const isForPrometheus = (text: string): boolean => / for Prometheus'?$/.test(text)
+
 /** In words the ways into a node that end once ufw denies what no rule allows: what listens there for others than the node itself. */
 export const ends = (wanted: Wanted[], { added, listening, ssh }: Pick<State, 'added' | 'listening' | 'ssh'>): string[] => {
-  const allowed = added.map(({ spec }) => parseSpec(spec)).filter((spec) => spec !== undefined)
+  const allowed = added.filter(({ line, ours }) => !ours || !isForPrometheus(line)).map(({ spec }) => parseSpec(spec))
+    .filter((spec) => spec !== undefined)
     .filter(({ action, routed, outgoing, isVague, nic }) => /^(allow|limit)$/.test(action) && !routed && !outgoing && !isVague && !isPods(nic))
-  const needed = wanted.filter(({ routed, nic }) => !routed && !isPods(nic))
+  const needed = wanted.filter(({ routed, nic, why }) => !routed && !isPods(nic) && !isForPrometheus(why))
   const lets = (target: Ports): boolean => allowed.some((spec) => sharePorts(spec, target)) || needed.some((rule) => sharePorts(portsOf(rule), target))
   const ways = listening.map(listenerOf).filter((one) => one !== undefined).filter((one) => !isExpected(one))
     .toSorted((a, b) => a.port - b.port || a.protocol.localeCompare(b.protocol))

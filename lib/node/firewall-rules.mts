@@ -1,4 +1,4 @@
-import type { Host } from '../input/inventory.mts'
+import { inPools, type Host } from '../input/inventory.mts'
 import { quoted } from '../base/errors.mts'
 import { contains, parseAddress, parseCidr } from '../base/ipv4.mts'
 import type { Settings } from '../input/settings.mts'
@@ -69,6 +69,13 @@ const OURS = 'keybuzz-k3s: '
 // A rule whose purpose ends like this is for the bastion that made it. There may be another bastion.
 const FROM_BASTION = ' from the bastion'
 
+/** The nodes that Prometheus may run on: the agents of its pools, and where there is none, every agent. */
+export const scrapers = (hosts: Host[], { monitoring }: Pick<Settings, 'monitoring'>): Host[] => {
+  const agents = hosts.filter(({ role }) => role === 'agent')
+  const chosen = inPools(agents, monitoring.pools)
+  return chosen.length > 0 ? chosen : agents
+}
+
 /**
  * The rules that a host needs. Ports: K3s's requirements (docs.k3s.io/installation/requirements); no rule opens
  * anything on another NIC than the private one and the pods' own.
@@ -81,6 +88,8 @@ export const declared = (
   const others = hosts.filter(({ name }) => name !== host.name)
   const nodes = others.map(({ address }) => address)
   const servers = others.filter(({ role }) => role === 'server').map(({ address }) => address)
+  // A pod reaches another node with its own node's address (flannel masquerades: pkg/trafficmngr/iptables/iptables.go).
+  const scraping = scrapers(hosts, settings).filter(({ name }) => name !== host.name).map(({ address }) => address)
   const [pods, services, everyone] = [network.cluster_cidr, network.service_cidr, network.private_cidr]
   const server = host.role === 'server'
   const inside = contains(parseCidr(everyone)!, parseAddress(ssh.from) ?? 0)
@@ -93,6 +102,8 @@ export const declared = (
     [true,   nic,         nodes,            '8472/udp',        'pod network (VXLAN)'],
     [true,   nic,         http,             '80,443/tcp',      'ingress from the load balancers'],
     [inside, nic,         [ssh.from],       '80,443/tcp',      `ingress${FROM_BASTION}`],
+    [true,   nic,         scraping,         '9100,9113/tcp',   'metrics for Prometheus'],
+    [server, nic,         scraping,         '2381/tcp',        'etcd metrics for Prometheus'],
     [true,   'cni0',      [pods, services], '',                'pods to their node'],
     [true,   'flannel.1', [pods],           '',                'pods of other nodes']
   ]

@@ -5,16 +5,22 @@ import { lastWords, type Ssh } from '../reach/ssh.mts'
 export type HeldState = { begin: string; mend: string }
 
 // The state lasts as long as this shell runs: until the bastion closes the connection, the connection is lost, or the time
-// is up. In each case the trap repairs the node.
+// is up. In each case the trap repairs the node. Nothing may cut that short: a signal comes more than once (timeout sends it
+// to the shell and to its group), and a shell that prints when the bastion is gone is ended by SIGPIPE.
 const hold = ({ begin, mend }: HeldState, seconds: number): string => `
-mend() { :
+mend() {
+exec >/dev/null 2>&1
+trap '' TERM INT HUP
 ${mend}
 }
 trap mend EXIT
-trap 'exit 0' TERM INT HUP
+ended=
+trap ended=1 TERM INT HUP
 ${begin}
-sleep ${seconds} &
-wait $!
+while ((SECONDS < ${seconds})); do
+  sleep 1 || true
+  [[ -z $ended ]] || exit 0
+done
 echo 'it was mended after ${seconds} s' >&2
 exit 1`
 

@@ -146,6 +146,9 @@ export const serverConfig = (host: Host, { settings, servers }: Pick<Run, 'setti
     'default-local-storage-path': addons.volumes.path,
     'secrets-encryption': true,
     'write-kubeconfig-mode': '0600',
+    // Plain HTTP, on IP_PRIVEE too and nowhere else (k3s: pkg/etcd/etcd.go, listenMetricsURLs). 01 lets Prometheus in alone.
+    // supervisor-metrics stays off: it adds nothing in K3s, and opens 6443 on every agent, all NICs (k3s#10019, pkg/agent/https).
+    'etcd-expose-metrics': true,
     'etcd-snapshot-schedule-cron': snapshots.schedule,
     'etcd-snapshot-retention': snapshots.retention,
     ...(k3s.server_taint ? { 'node-taint': ['CriticalAddonsOnly=true:NoExecute'] } : {}),

@@ -1,11 +1,14 @@
 import { connect } from 'node:net'
+import { connect as connectWithTls } from 'node:tls'
 
 /** The result of a request: a status and a body, or an error in words. */
 export type Answer = { milliseconds: number; status?: number; body?: string; error?: string }
 
 export type GetOptions = {
-  /** Default 80. */
+  /** Default 80, with `tls` 443. */
   port?: number
+  /** Speaks TLS, for the name of `host`, and takes any certificate: nothing secret is sent. */
+  tls?: boolean
   /** Default /. */
   path?: string
   /** The Host header. Without it none is sent, in HTTP/1.0: as a load balancer without a configured domain does. */
@@ -23,10 +26,12 @@ const mostBytes = 1024 * 1024
 
 /** One HTTP GET over a new connection; never throws. */
 export const get = (address: string, options: GetOptions = {}): Promise<Answer> => {
-  const { port = 80, path = '/', host, proxyProtocol = false, timeout = 5000, signal } = options
+  const { tls = false, port = tls ? 443 : 80, path = '/', host, proxyProtocol = false, timeout = 5000, signal } = options
   const started = performance.now()
   return new Promise((resolve) => {
-    const socket = connect({ host: address, port, noDelay: true })
+    const socket = tls
+      ? connectWithTls({ host: address, port, rejectUnauthorized: false, ...(host === undefined ? {} : { servername: host }) })
+      : connect({ host: address, port, noDelay: true })
     let received = Buffer.alloc(0)
     let connected = false
     const settle = (outcome: Omit<Answer, 'milliseconds'>): void => {
@@ -45,7 +50,7 @@ export const get = (address: string, options: GetOptions = {}): Promise<Answer> 
       const outcome = readResponse(received, ended)
       if (outcome) settle(outcome)
     }
-    socket.on('connect', () => {
+    socket.on(tls ? 'secureConnect' : 'connect', () => {
       connected = true
       const { localAddress, localPort, remoteAddress } = socket
       const family = remoteAddress?.includes(':') ? 'TCP6' : 'TCP4'

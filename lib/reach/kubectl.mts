@@ -5,7 +5,9 @@ import { kubeconfig } from '../base/home.mts'
 import { remembered } from '../base/wait.mts'
 
 type Value = string | number | string[]
-type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<string>
+
+/** kubectl as a tagged template. */
+export type Command = (pieces: TemplateStringsArray, ...values: Value[]) => Promise<string>
 
 export type KubectlOptions = {
   /** What goes to its stdin. */
@@ -141,4 +143,5 @@ export class KubectlError extends Error {
 /** The API of the cluster does not answer, or is not ready. So nothing is known about the object of the command. */
 export class ApiAway extends KubectlError {
   override name = 'ApiAway'
+  readonly away = 'the API does not answer'
 }

@@ -60,6 +60,7 @@ export class Unreachable extends Error {
 // The first line on stdin says how long the script may take and how many bytes it has. The script follows, and stdin
 // stays open. When it closes (ctrl-C, kill -9, a lost connection) the node ends the script by itself.
 // The script reaches bash through a pipe, so `ps` never shows any of it.
+// The signal goes to timeout's whole group too: just after its fork timeout dies of it and does not pass it on.
 // Programs there speak English and make files as usual, whatever /etc/default/locale, a ~/.bashrc or pam_umask say.
 const receiver = `exec 3<&0
 export LC_ALL=C
@@ -68,7 +69,7 @@ read -r seconds size <&3
 script=$(head -c "$size" <&3)
 timeout --kill-after=5 "$seconds" bash -s < <(printf "%s\\n" "$script") &
 job=$!
-{ cat <&3 >/dev/null; kill -TERM "$job"; } >/dev/null 2>&1 &
+{ cat <&3 >/dev/null; kill -TERM -"$job" "$job"; } >/dev/null 2>&1 &
 watch=$!
 wait "$job"; code=$?
 kill "$watch" 2>/dev/null

@@ -12,6 +12,8 @@ export type Flag<Type extends boolean | string | undefined> = {
   short?: string
   /** Its value is a file that is written: whether it can be is tried first. */
   writes?: true
+  /** With it the script does this and nothing else. What runs many scripts does not have it. */
+  instead?: true
   /** Only there for the type. */
   type?: Type
 }
@@ -29,6 +31,9 @@ export const value = (name: string, help: string): Flag<string | undefined> => (
 
 /** A flag that names a file to write: `--html FILE`. */
 export const output = (help: string): Flag<string | undefined> => ({ help, value: 'FILE', writes: true })
+
+/** A flag with which its script does something else than it is there for: `--send-test`. */
+export const instead = <Type extends boolean | string | undefined>(one: Flag<Type>): Flag<Type> => ({ ...one, instead: true })
 
 /** The lines of --help for the flags. */
 export const flagLines = (flags: Flags): string[] =>

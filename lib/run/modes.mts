@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isAbort, messageOf } from '../base/errors.mts'
+import { awayOf, isAbort, messageOf } from '../base/errors.mts'
 import { printable } from '../base/words.mts'
 import type { Host } from '../input/inventory.mts'
-import { ApiAway } from '../reach/kubectl.mts'
 import { lastWords, Unreachable, type Ssh } from '../reach/ssh.mts'
 import {
   batchFindings, batchScript, batchTimeout, findingOf, hasBegun, holds, isAskedOnNode, Refusal, type Batch, type Finding, type Step
@@ -32,8 +31,8 @@ export type Taking = {
   names: string[]
   /** Hosts that a validation has found not to be well. */
   sick: Set<string>
-  /** True once a failure of this run was that the API is away. Said once, and not for each step that needs the API. */
-  api: { isAway: boolean }
+  /** Why steps of this run failed blindly. Each reason is said once, and not for each step that has it. */
+  away: Set<string>
 }
 
 /**
@@ -61,7 +60,7 @@ export const plan = async (
         ? { step: step.name, result: 'skipped', words: afterFailure }
         : { step: step.name, result: 'pending', words: finding.words })
       pending = true
-    } else if (pending && !step.always && !finding.refuses) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
+    } else if (pending && !step.always && !finding.refuses && !isKnown(finding, taking.away)) outcome({ step: step.name, result: 'unknown', words: 'known once applied' })
     else {
       outcome(unlessBlind(step, finding, taking))
       stopped = true
@@ -191,9 +190,9 @@ const ask = async ({ check, timeout = 60 }: Asked, seconds: number, signal: Abor
       signal.throwIfAborted()
     } catch (error) {
       if (isAbort(error)) throw error
-      finding = { words: printable(messageOf(error)), failed: true, blind: error instanceof ApiAway, refuses: error instanceof Refusal }
+      finding = { words: printable(messageOf(error)), failed: true, blind: awayOf(error), refuses: error instanceof Refusal }
     }
-    if (holds(finding) || Date.now() >= end) return finding
+    if (holds(finding) || finding.refuses || Date.now() >= end) return finding
     await sleep(1000, undefined, { signal })
   }
 }
@@ -242,9 +241,10 @@ export const notWell = (names: string[]): string => `because ${names.join(', ')}
 /** Why steps after a failure are skipped. */
 export const afterFailure = 'because of the failure above'
 
-const unlessBlind = (step: Step, finding: Finding, { api }: Taking): Outcome => {
-  if (!finding.blind) return failedOutcome(step, finding)
-  if (api.isAway) return { step: step.name, result: 'skipped', words: 'because the API does not answer' }
-  api.isAway = true
+const unlessBlind = (step: Step, finding: Finding, { away }: Taking): Outcome => {
+  if (isKnown(finding, away)) return { step: step.name, result: 'skipped', words: `because ${finding.blind}` }
+  if (finding.blind) away.add(finding.blind)
   return failedOutcome(step, finding)
 }
+
+const isKnown = ({ blind }: Finding, away: Set<string>): boolean => blind !== undefined && away.has(blind)

@@ -1,7 +1,7 @@
 import pMap from 'p-map'
 import { isAbort, messageOf } from '../base/errors.mts'
 import { printable } from '../base/words.mts'
-import type { Host } from '../input/inventory.mts'
+import type { Host, Machine } from '../input/inventory.mts'
 import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { Release } from '../reach/release.mts'
@@ -35,6 +35,8 @@ export type Run = {
   mode: 'plan' | 'apply' | 'validate' | 'runbook'
   /** Every K3s host of the inventory, also those that --hosts leaves out. */
   hosts: Host[]
+  /** The other servers of the inventory, such as databases. No script works on them. */
+  machines: Machine[]
   /** The hosts of --hosts, all by default. Only these are worked on. */
   chosen: Host[]
   servers: Host[]
@@ -70,7 +72,7 @@ export type Run = {
 
 /** What all scripts of one command line work with. */
 /** `sick` holds the hosts that a validation has found not to be well, for the scripts that follow. */
-export type Means = { sick?: Set<string> } & Pick<Run, 'hosts' | 'chosen' | 'settings' | 'signal' | 'ssh' | 'kubectl' | 'release'>
+export type Means = { sick?: Set<string> } & Pick<Run, 'hosts' | 'machines' | 'chosen' | 'settings' | 'signal' | 'ssh' | 'kubectl' | 'release'>
 
 type RunContext = Means & {
   mode: 'plan' | 'apply' | 'validate'
@@ -93,7 +95,7 @@ export const createRun = ({ mode, script, listener, pending, sick = new Set(), .
   const unreachable = new Set<string>()
   const skipping = new Set<string>()
   const changing = new Set<string>()
-  const api = { isAway: false }
+  const away = new Set<string>()
   let anyPending = pending
   // A validation looks at everything that it can reach and that is well.
   const isOut = (target: string): boolean =>
@@ -116,7 +118,7 @@ export const createRun = ({ mode, script, listener, pending, sick = new Set(), .
 
   const take = async (target: string, host: Host | undefined, steps: () => Promise<Step[]>, dependent: boolean) => {
     const outcome = outcomeOf(target)
-    const taking = { host, ssh, signal, outcome, api, sick, names: hosts.map(({ name }) => name), begins: (doing: string): void => listener.begins(target, doing) }
+    const taking = { host, ssh, signal, outcome, away, sick, names: hosts.map(({ name }) => name), begins: (doing: string): void => listener.begins(target, doing) }
     try {
       if (mode === 'plan') await plan(await steps(), taking, { dependent, isChanging: () => changing.has(target) })
       else if (mode === 'validate') await validate(await steps(), taking, script)

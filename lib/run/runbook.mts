@@ -7,10 +7,10 @@ import { releaseByHand, releaseByName } from '../reach/release.mts'
 import { readHeader } from './header.mts'
 import { withRoles, type Means, type Run } from './run.mts'
 import type { Script } from './script.mts'
-import type { ClusterStep, NodeStep, Step } from './step.mts'
+import type { NodeStep, Step } from './step.mts'
 
 /** What a runbook is made from. It needs no ssh: no host is contacted. */
-type Source = Pick<Means, 'hosts' | 'chosen' | 'settings' | 'signal'>
+type Source = Pick<Means, 'hosts' | 'machines' | 'chosen' | 'settings' | 'signal'>
 
 /**
  * The runbook of scripts, in Markdown: the check and change of each step as shell that an operator can paste, with the

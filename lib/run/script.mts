@@ -145,14 +145,15 @@ export const operate = async <Own extends Flags = Record<never, never>>(
   }
   watchOutput(interrupt)
   try {
-    const known = Object.assign({}, extra, ...scripts.map(({ flags }) => flags), flagsOf(mode)) as Flags
+    const ofScripts = scripts.flatMap(({ flags }) => Object.entries(flags)).filter(([, one]) => scripts.length === 1 || !one.instead)
+    const known: Flags = { ...extra, ...Object.fromEntries(ofScripts), ...flagsOf(mode) }
     const given = parseFlags(process.argv.slice(2), known)
     const flags = given as Values<typeof commonFlags>
     const own = given as never
     if (flags.help) return console.log(help(file, known, mode))
     const here = dirname(file)
     const wanted = choose(own)
-    const { settings, hosts, notes } = await readInputs({
+    const { settings, hosts, machines, notes } = await readInputs({
       settings: flags.settings ?? join(here, 'settings.yaml'),
       inventory: flags.inventory ?? join(here, 'servers.tsv')
     })
@@ -162,7 +163,7 @@ export const operate = async <Own extends Flags = Record<never, never>>(
     if (flags.runbook !== undefined) {
       const faults = outputFaults(outputs)
       if (faults.length > 0) throw new UsageError(faults)
-      const text = await renderRunbook(wanted, own, { hosts, chosen, settings, signal })
+      const text = await renderRunbook(wanted, own, { hosts, machines, chosen, settings, signal })
       return flags.runbook === '-' ? void process.stdout.write(text) : await writeFile(flags.runbook, text)
     }
     if (mode === 'apply' && !flags.plan && !flags.yes && !hasTerminal()) {
@@ -184,7 +185,7 @@ export const operate = async <Own extends Flags = Record<never, never>>(
       signal,
       say: report.note
     })
-    const means: Means = { hosts, chosen, settings, signal, ssh, kubectl, release, sick: new Set() }
+    const means: Means = { hosts, machines, chosen, settings, signal, ssh, kubectl, release, sick: new Set() }
     const perform = mode === 'apply' ? converge : validate
     process.exitCode = await perform({ name, scripts: wanted, flags, own, means, report, after: after as After | undefined })
   } catch (error) {

@@ -44,18 +44,18 @@ export type NodeStep = Fact & (AskedFromBastion | AskedOnNode) & (MadeFromBastio
 export type Step = ClusterStep | NodeStep
 
 /**
- * Thrown by a check that has found what no change may be made with, such as two copies of a key that differ. As a failure of
- * a step that is `always`, while other errors of the same check (the API is not there yet) fail as usual.
+ * Thrown by a check that has found what no change may be made with, such as two copies of a key that differ, or what no waiting
+ * mends. As a failure of a step that is `always`, while other errors of the same check (the API is not there yet) fail as usual.
  */
 export class Refusal extends Error {
   override name = 'Refusal'
 }
 
 /**
- * What a check found. `words` say what differs, or are ''. `failed`: the check itself failed. `blind`: it failed because
- * the API does not answer, so the step's hint would not help. `refuses`: it threw a Refusal.
+ * What a check found. `words` say what differs, or are ''. `failed`: the check itself failed. `blind`: it failed for this
+ * reason, which other steps have too ("the API does not answer"), so the step's hint would not help. `refuses`: it threw a Refusal.
  */
-export type Finding = { words: string; failed: boolean; blind?: boolean; refuses?: boolean; evidence?: string }
+export type Finding = { words: string; failed: boolean; blind?: string | undefined; refuses?: boolean; evidence?: string }
 
 /** The finding of a check that ran: the evidence and what differs, separated. */
 export const findingOf = (printed: string): Finding => {

@@ -4,13 +4,13 @@ import { type Path, pathText, valueAt } from '../yaml.mts'
 import { CLUSTER, type Conflict, networkOf, PRIVATE, SERVICE } from './conflict.mts'
 
 /** The sections below a path that have a key of that name. */
-const sectionsWith = (key: string, settings: Settings, path: Path = ['apps']): Path[] => {
+const sectionsWith = (key: string, settings: Settings, path: Path = []): Path[] => {
   const value = valueAt(settings, path)
   if (typeof value !== 'object' || value === null) return []
   return [...(key in value ? [path] : []), ...Object.keys(value).flatMap((name) => sectionsWith(key, settings, [...path, name]))]
 }
 
-/** In every section of the applications that has the two, `most` must not be less than `least`. */
+/** In every section that has the two, `most` must not be less than `least`. */
 const inOrder = (settings: Settings, least: string, most: string): Conflict[] =>
   sectionsWith(most, settings)
     .map((path): [Path, Path] => [[...path, least], [...path, most]])
@@ -37,12 +37,17 @@ const eachItsOwn = (settings: Settings, what: string, paths: Path[]): Conflict[]
     }]
   })
 
+const GRAFANA_HOST: Path = ['monitoring', 'grafana', 'host']
+const GRAFANA_DATABASE: Path = ['monitoring', 'grafana', 'database']
+
 const sharing = (settings: Settings): Conflict[] => [
   // The health check answers all requests for its host.
   ...eachItsOwn(settings, 'a host', [
-    ...(settings.ingress.health_check.host === '' ? [] : [['ingress', 'health_check', 'host']]), ...ofEnabled(settings, 'host')
+    ...(settings.ingress.health_check.host === '' ? [] : [['ingress', 'health_check', 'host']]), ...ofEnabled(settings, 'host'), GRAFANA_HOST
   ]),
-  ...eachItsOwn(settings, 'a PostgreSQL database', ofEnabled(settings, 'database')),
+  ...eachItsOwn(settings, 'a PostgreSQL database', [
+    ...ofEnabled(settings, 'database'), ...(settings.monitoring.grafana.database === '' ? [] : [GRAFANA_DATABASE])
+  ]),
   // Queues and caches of two applications in one database would empty and evict each other's keys.
   ...eachItsOwn(settings, 'a Redis database', ofEnabled(settings, 'redis_database')),
   ...eachItsOwn(settings, 'a bucket', ofEnabled(settings, 'bucket'))
@@ -78,6 +83,7 @@ const backendsInside = (settings: Settings): Conflict[] =>
 export const appConflicts = (settings: Settings): Conflict[] => [
   ...inOrder(settings, 'least', 'most'),
   ...inOrder(settings, 'memory', 'most_memory'),
+  ...inOrder(settings, 'hours', 'most_hours'),
   ...sharing(settings),
   ...runnersOfAnotherRelease(settings),
   ...backendsInside(settings)

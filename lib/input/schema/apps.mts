@@ -1,8 +1,5 @@
 import { z } from 'zod'
-import { isDomain } from '../../base/names.mts'
-import { image, integer, number, section, text, yesOrNo } from './fields.mts'
-
-const host = (name: string) => text('a domain name such as n8n.keybuzz.io', isDomain).default(name)
+import { host, identifier, image, integer, resources, section, text, yesOrNo } from './fields.mts'
 
 const optionalImage = () => text("an image with a tag, or ''", (value) => value === '' || image().safeParse(value).success)
 
@@ -13,23 +10,11 @@ const communityImage = () =>
     params: { remedy: 'Name the image of the same release with -ce.' }
   })
 
-/** What PostgreSQL takes without quotes. */
-const identifier = (name: string) =>
-  text('a name of lower-case letters, digits and "_"', (value) => /^[a-z_][a-z0-9_]{0,62}$/.test(value)).default(name)
-
 const bucket = (name: string) =>
   text('a name of 3 to 63 lower-case letters, digits and "-"', (value) => /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/.test(value))
     .default(name)
 
 const redisDatabase = (index: number) => integer(0, 15, 'the number of a Redis database').default(index)
-
-/** CPUs and memory of one container. There is no CPU limit: it would slow a pod on an idle node. */
-const resources = (cpu: number, memory: number, most: number) =>
-  section({
-    cpus: number(0.01, 64, 'CPUs').default(cpu),
-    memory: integer(16, 262_144, 'MiB').default(memory),
-    most_memory: integer(16, 262_144, 'MiB').default(most)
-  })
 
 const replicas = (count: number) => integer(2, 100, 'replicas: one node may be lost').default(count)
 
@@ -52,6 +37,9 @@ const environment = () =>
     { error: (issue) => (issue.code === 'invalid_key' ? 'a variable such as LOG_LEVEL before the colon' : 'variable: text') }
   ).default({})
 
+/** [] stands for none. */
+const command = () => z.array(text('a word of a command', (value) => /^[^\n\r]{1,500}$/.test(value)), { error: 'a list of words' }).default([])
+
 const path = (value: string) => text('a path such as /health', (given) => /^\/[\w./~-]{0,200}$/.test(given)).default(value)
 
 const url = (value: string) =>
@@ -63,7 +51,8 @@ const timezone = () => text('a time zone such as Europe/Paris', (value) => /^[A-
 
 /** The applications of 09_k3s_06. */
 export const apps = section({
-  rollout_timeout: integer(10, 3600, 'seconds').default(300),
+  // A pod counts as available after 10 s (minReadySeconds), and the API takes no deadline that is not longer.
+  rollout_timeout: integer(20, 3600, 'seconds').default(300),
   registry: section({
     server: text("the name of a registry, or ''", (value) => /^[a-z0-9.:-]*$/.test(value)).default('ghcr.io'),
     user: text("a user name, or ''", (value) => /^[\w.@+-]{0,100}$/.test(value)).default('')
@@ -75,7 +64,8 @@ export const apps = section({
     port: integer(1024, 65535).default(8080),
     alive: path('/health'),
     ready: path('/health'),
-    migrate: z.array(text('a word of a command', (value) => /^[^\n\r]{1,500}$/.test(value)), { error: 'a list of words' }).default([]),
+    command: command(),
+    migrate: command(),
     replicas: scale(3, 20),
     resources: resources(0.25, 256, 512),
     database: identifier('keybuzz'),

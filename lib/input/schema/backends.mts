@@ -33,7 +33,12 @@ export const backends = section({
     region: text('a region such as us-east-1', (value) => /^[a-z0-9-]{1,32}$/.test(value)).default('us-east-1')
   }),
   mariadb: section({ address: optionalAddress().default('10.0.0.20'), port: port().default(3306) }),
-  vault: section({ address: optionalAddress().default('10.0.0.150'), port: port().default(8200) }),
+  vault: section({
+    address: optionalAddress().default('10.0.0.150'),
+    port: port().default(8200),
+    tls: yesOrNo().default(true),
+    ca: text("the absolute path of a file, or '' for the system's own", (value) => value === '' || /^\/[^\0]+$/.test(value)).default('')
+  }),
   smtp: section({
     host: optionalHost().default(''),
     port: port().default(587),

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isUnicast, parseAddress } from '../../base/ipv4.mts'
+import { isDomain } from '../../base/names.mts'
 
 // What the sections are made of. The message of each schema completes "expected ...". `params.remedy` says what to do
 // about it; without one it is to correct the value, or to delete the key (lib/input/settings.mts).
@@ -56,3 +57,18 @@ const IMAGE = /^[a-z0-9][a-z0-9.-]*(:\d+)?(\/[a-z0-9][a-z0-9._-]*)+:[\w][\w.-]{0
 /** An image with its registry and tag, and perhaps its digest. */
 export const image = () =>
   text('an image with a tag, such as docker.io/nginx/nginx-ingress:5.5.4', (value) => IMAGE.test(value))
+
+/** The name in the DNS at which something answers through the public load balancers. */
+export const host = (name: string) => text('a domain name such as n8n.keybuzz.io', isDomain).default(name)
+
+/** What PostgreSQL takes without quotes. */
+export const identifier = (name: string) =>
+  text('a name of lower-case letters, digits and "_"', (value) => /^[a-z_][a-z0-9_]{0,62}$/.test(value)).default(name)
+
+/** CPUs and memory of one container. There is no CPU limit: it would slow a pod on an idle node. */
+export const resources = (cpu: number, memory: number, most: number) =>
+  section({
+    cpus: number(0.01, 64, 'CPUs').default(cpu),
+    memory: integer(16, 262_144, 'MiB').default(memory),
+    most_memory: integer(16, 262_144, 'MiB').default(most)
+  })

@@ -36,7 +36,7 @@ export const capacity = section({
   memory: number(0.1, 1_000_000, 'GiB').default(48)
 })
 
-const POOLS = ['general', 'heavy', 'observability', 'reserve'] as const
+export const POOLS = ['general', 'heavy', 'observability', 'reserve'] as const
 
 /** The roles that the five workers have in the document. */
 const DOCUMENTED_POOLS = {

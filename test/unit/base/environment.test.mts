@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -53,6 +53,9 @@ test('ssh gets what a ProxyCommand or an agent may need, and nothing that is for
 test('a program that reads stdin ends where there is nothing to read', async () => {
   assert.is((await local({ seconds: 5 })`cat`).stdout, '')
   assert.is((await local({ seconds: 5, input: 'words\n' })`cat`).stdout, 'words\n')
+  // More than a pipe holds, to a program that ends before it has read it.
+  const { exitCode } = await local({ seconds: 5, input: 'words\n'.repeat(1_000_000), nothrow: true })`exec <&-; sleep 0.2; exit 3`
+  assert.is(exitCode, 3)
 })
 
 test('a program that takes too long is ended, with what it has started', async () => {
@@ -60,7 +63,7 @@ test('a program that takes too long is ended, with what it has started', async (
   const { exitCode } = await local({ seconds: 0.5, nothrow: true })`sleep 60 & echo $! > ${file}; wait`
   assert.is.not(exitCode, 0)
   const pid = readFileSync(file, 'utf8').trim()
-  for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries++) await new Promise((done) => setTimeout(done, 20))
+  for (let tries = 0; tries < 500 && existsSync(`/proc/${pid}`); tries++) await new Promise((done) => setTimeout(done, 20))
   assert.not(existsSync(`/proc/${pid}`))
 })
 

@@ -51,6 +51,9 @@ const inWords: [what: string, status: Partial<Pod['status']>, words: string][] =
   ['waits for a later init container', {
     initContainerStatuses: [initialised, unready], containerStatuses: [starting]
   }, 'PodInitializing'],
+  ['waits for a sidecar that has not started', {
+    initContainerStatuses: [{ ...unready, started: false }, { ...starting, name: 'init' }], containerStatuses: [starting]
+  }, 'waits for sidecar'],
   ['runs, and is not ready after its init container', {
     initContainerStatuses: [initialised], containerStatuses: [runs, unready],
     conditions: [{ type: 'Ready', status: 'False', message: 'containers with unready status: [sidecar]' }]

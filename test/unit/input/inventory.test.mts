@@ -121,6 +121,14 @@ test('rows of other roles are judged by their number of columns alone', async ()
   assert.is(hosts.length, 2)
 })
 
+test('rows of other roles in the same environment are the machines, as they are written', async () => {
+  const elsewhere = replaced(redis, { ENV: 'dev', HOSTNAME: 'redis-09' })
+  const { machines } = await readInventory(await write([HEADER, server, redis, elsewhere, worker]), options)
+  assert.equal(machines, [
+    { name: 'redis-01', address: '10.0.0.123', role: 'redis', subrole: 'master', stack: 'redis-sentinel', line: 3 }
+  ])
+})
+
 test('SUBROLE=master of another role is no server', async () => {
   const { hosts } = await readInventory(await write([HEADER, redis, server, worker]), options)
   assert.equal(hosts.filter(({ role }) => role === 'server').map(({ name }) => name), ['k3s-master-01'])

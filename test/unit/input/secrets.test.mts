@@ -68,6 +68,28 @@ test('a secret that is kept twice at once is kept', async () => {
   assert.is((await keptSecret('twice'))!.reveal(), secret.reveal())
 })
 
+test('a secret is typed without being shown, whatever key is pressed', async () => {
+  const program = `const { typedSecret } = await import(${JSON.stringify(join(import.meta.dirname, '../../../lib/input/secrets.mts'))})
+console.log('length', (await typedSecret('password')).reveal().length)
+process.exit()`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program])
+  const said = { stdout: '', stderr: '' }
+  const keys = ['hidden', '\u0014', 'den', '\r'] // the second is ctrl-T
+  child.stdout.on('data', (data: Buffer) => (said.stdout += data.toString()))
+  child.stderr.on('data', (data: Buffer) => (said.stderr += data.toString()))
+  const typing = setInterval(() => {
+    const key = said.stderr.includes('password:') ? keys.shift() : undefined
+    if (key !== undefined) child.stdin.write(key)
+  }, 100)
+  const late = setTimeout(() => child.kill(), 60_000)
+  await once(child, 'close')
+  clearInterval(typing)
+  clearTimeout(late)
+  assert.match(said.stdout, /length 9/)
+  assert.match(said.stderr, /password: .*\*{6}/)
+  assert.not.match(said.stderr, /hid|den|toggle/)
+})
+
 test('a given secret comes from the file first, then from the environment', async () => {
   const file = join(home, 'given')
   writeFileSync(file, 'from-file\n')

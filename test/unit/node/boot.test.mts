@@ -129,7 +129,7 @@ test('a unit that a generator made is masked, a service or a file of its own is 
 
 test('01 makes every swap line of fstab a comment, and no other line', async () => {
   const hosts = [hostOf('w-1')]
-  const runbook = await renderRunbook([prepare], {} as never, { hosts, chosen: hosts, settings: defaultSettings(), signal: new AbortController().signal })
+  const runbook = await renderRunbook([prepare], {} as never, { hosts, machines: [], chosen: hosts, settings: defaultSettings(), signal: new AbortController().signal })
   const command = runbook.split('\n').find((line) => line.startsWith('sed -i.keybuzz-before'))
   const check = runbook.split('\n').find((line) => line.startsWith('awk') && line.includes('is in /etc/fstab'))
   const fstab = '/a none swap sw 0 0\n\t/b none swap\n# /c none swap sw 0 0\nUUID=1 /swap ext4 defaults 0 1\n'

@@ -30,17 +30,18 @@ const opening: Record<string, string> = {
   'ufw allow 10250/tcp': '10250/tcp',
   'ufw allow 2379:2380/tcp': '2379/tcp, 2380/tcp',
   "ufw allow 2379,2380/tcp comment 'etcd: do not remove'": '2379/tcp, 2380/tcp',
-  'ufw limit 2000:9000/tcp': '2379/tcp, 2380/tcp, 6443/tcp',
+  'ufw allow 2381/tcp': '2381/tcp',
+  'ufw limit 2000:9000/tcp': '2379/tcp, 2380/tcp, 2381/tcp, 6443/tcp',
   'ufw allow in on eth0 to any port 8472 proto udp': '8472/udp',
   'ufw allow in on eth0 from 198.51.100.0/24 to any port 2379 proto tcp': '2379/tcp',
-  'ufw allow in on eth0': '8472/udp, 2379/tcp, 2380/tcp, 6443/tcp, 10250/tcp',
+  'ufw allow in on eth0': '8472/udp, 2379/tcp, 2380/tcp, 2381/tcp, 6443/tcp, 10250/tcp',
   'ufw allow to any proto udp': '8472/udp',
   'ufw allow log 8000:9000/udp': '8472/udp'
 }
 for (const [line, ports] of Object.entries(opening)) {
   test(`a rule of others that opens too much is reported with its number, not touched: ${line}`, () => {
     const change = found(behind(line))
-    assert.equal(change.conflicts, [`rule 19 of \`ufw status numbered\`, "${line}" opens ${ports} beyond the private network: ${remedy(line)}`])
+    assert.equal(change.conflicts, [`rule 21 of \`ufw status numbered\`, "${line}" opens ${ports} beyond the private network: ${remedy(line)}`])
     assert.equal(change.remove, [])
     assert.equal(changeCommands(change), [])
   })
@@ -74,7 +75,7 @@ test('on an agent nobody is told off for etcd and the API', () => {
   assert.equal(found(behind('ufw allow 2379:2380/tcp\nufw allow 6443/tcp'), worker).conflicts, [])
 })
 
-const inside = 'API and supervisor 6443/tcp, etcd 2379:2380/tcp, kubelet 10250/tcp, pod network (VXLAN) 8472/udp, ingress from the load balancers 80,443/tcp, ingress from the bastion 80,443/tcp'
+const inside = 'API and supervisor 6443/tcp, etcd 2379:2380/tcp, kubelet 10250/tcp, pod network (VXLAN) 8472/udp, ingress from the load balancers 80,443/tcp, ingress from the bastion 80,443/tcp, metrics for Prometheus 9100,9113/tcp, etcd metrics for Prometheus 2381/tcp'
 const closing: Record<string, string> = {
   'ufw deny from 10.0.0.0/8': `ssh from the bastion 22/tcp, ${inside}, pods to their node, pods of other nodes`,
   'ufw deny in on enp7s0': `ssh from the bastion 22/tcp, ${inside}`,
@@ -120,14 +121,14 @@ test('where a rule of ours is missing, it would be added behind the one that den
   const line = 'ufw deny from 10.0.0.110'
   assert.equal(found(behind(line)).conflicts, [])
   assert.equal(found(behind(line).replace(kubelet, '')).conflicts, [
-    `rule 18 of \`ufw status numbered\`, "${line}" keeps out what the cluster needs (kubelet 10250/tcp): ${remedy(line)}`
+    `rule 20 of \`ufw status numbered\`, "${line}" keeps out what the cluster needs (kubelet 10250/tcp): ${remedy(line)}`
   ])
 })
 
 test('a rule of others that denies what one of ours would allow is reported: ufw would turn it into ours', () => {
   const line = kubelet.trim().replace('allow', 'deny').replace(/ comment .*/, " comment 'audit 2025'")
   assert.equal(found(behind(line).replace(kubelet, '')).conflicts, [
-    `rule 18 of \`ufw status numbered\`, "${line}" keeps out what the cluster needs (kubelet 10250/tcp): ${remedy(line)}`
+    `rule 20 of \`ufw status numbered\`, "${line}" keeps out what the cluster needs (kubelet 10250/tcp): ${remedy(line)}`
   ])
 })
 

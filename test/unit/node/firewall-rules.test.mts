@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { changeCommands } from '../../../lib/node/firewall.mts'
-import { addCommand, declared, deleteCommand, difference, parseAdded, parseState } from '../../../lib/node/firewall-rules.mts'
+import { addCommand, declared, deleteCommand, difference, parseAdded, parseState, scrapers } from '../../../lib/node/firewall-rules.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 
@@ -53,6 +53,8 @@ test('a server is given what a server needs', () => {
     `ufw allow in on enp7s0 from 10.0.0.5 to any port 80,443 proto tcp ${balancers}`,
     `ufw allow in on enp7s0 from 10.0.0.6 to any port 80,443 proto tcp ${balancers}`,
     "ufw allow in on enp7s0 from 10.0.0.2 to any port 80,443 proto tcp comment 'keybuzz-k3s: ingress from the bastion'",
+    "ufw allow in on enp7s0 from 10.0.0.110 to any port 9100,9113 proto tcp comment 'keybuzz-k3s: metrics for Prometheus'",
+    "ufw allow in on enp7s0 from 10.0.0.110 to any port 2381 proto tcp comment 'keybuzz-k3s: etcd metrics for Prometheus'",
     "ufw allow in on cni0 from 10.42.0.0/16 comment 'keybuzz-k3s: pods to their node'",
     "ufw allow in on cni0 from 10.43.0.0/16 comment 'keybuzz-k3s: pods to their node'",
     "ufw allow in on flannel.1 from 10.42.0.0/16 comment 'keybuzz-k3s: pods of other nodes'",
@@ -65,9 +67,27 @@ test('a server is given what a server needs', () => {
 
 test('an agent is given neither the API nor etcd', () => {
   const ports = declared(worker, around).map(({ port }) => port)
-  assert.not(ports.some((port) => /6443|2379/.test(port)))
+  assert.not(ports.some((port) => /6443|2379|2381/.test(port)))
   assert.is(ports.filter((port) => port === '10250/tcp').length, 2)
   assert.is(ports.filter((port) => port === '8472/udp').length, 2)
+})
+
+test('metrics are for the nodes that Prometheus may run on, and a node lets itself in by cni0', () => {
+  const pooled = [...hosts, { ...host('k3s-worker-04', 113, 'agent'), pool: 'observability' }, { ...host('k3s-worker-05', 114, 'agent'), pool: 'reserve' }]
+  const sources = (one: Host, all: Host[], port: string): string[] =>
+    declared(one, { ...around, hosts: all }).filter((rule) => rule.port === port).map(({ from }) => from)
+  assert.equal(scrapers(pooled, settings).map(({ name }) => name), ['k3s-worker-04', 'k3s-worker-05'])
+  assert.equal(sources(first, pooled, '2381/tcp'), ['10.0.0.113', '10.0.0.114'])
+  assert.equal(sources(worker, pooled, '9100,9113/tcp'), ['10.0.0.113', '10.0.0.114'])
+  assert.equal(sources(worker, pooled, '2381/tcp'), [])
+  assert.equal(sources(pooled[3]!, pooled, '9100,9113/tcp'), ['10.0.0.114'])
+  const single = pooled.slice(0, 4)
+  assert.equal(sources(single[3]!, single, '9100,9113/tcp'), [], 'the only one of the pools')
+})
+
+test('where no agent is of the pools, any of them may scrape, and never a server', () => {
+  assert.equal(scrapers(hosts, settings), [worker])
+  assert.equal(scrapers([{ ...first, pool: 'observability' }, second], settings), [])
 })
 
 test('no rule lets anything in on the public NIC but ssh from the bastion', () => {
@@ -93,11 +113,13 @@ test('a rule of a node that has left is deleted, after what is missing was added
   const change = found((text) => text.replaceAll('10.0.0.110', '10.0.0.111'))
   assert.equal(change.remove.map(({ spec }) => spec).toSorted(), [
     'ufw allow in on enp7s0 from 10.0.0.111 to any port 10250 proto tcp',
-    'ufw allow in on enp7s0 from 10.0.0.111 to any port 8472 proto udp'
+    'ufw allow in on enp7s0 from 10.0.0.111 to any port 2381 proto tcp',
+    'ufw allow in on enp7s0 from 10.0.0.111 to any port 8472 proto udp',
+    'ufw allow in on enp7s0 from 10.0.0.111 to any port 9100,9113 proto tcp'
   ])
-  assert.is(change.words.filter((word) => word.startsWith('no longer needed: ufw allow in on')).length, 2)
+  assert.is(change.words.filter((word) => word.startsWith('no longer needed: ufw allow in on')).length, 4)
   const verbs = changeCommands(change).map((command) => (command.includes(' delete ') ? 'delete' : 'add'))
-  assert.equal(verbs, ['add', 'add', 'delete', 'delete'])
+  assert.equal(verbs, [...Array(4).fill('add'), ...Array(4).fill('delete')])
 })
 
 test('a rule that another bastion came in by stays', () => {
@@ -130,7 +152,7 @@ test('a routed rule that only the kernel has lost is found', () => {
 
 test('a rule of others that only the kernel has lost is found by the count', () => {
   const change = found(without('-A ufw-user-input -p tcp -m tcp --dport 9100 -j ACCEPT'))
-  assert.equal(change.words, ["the kernel has 17 rules, ufw's file 18"])
+  assert.equal(change.words, ["the kernel has 19 rules, ufw's file 20"])
   assert.is(change.reload, true)
 })
 

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
+import type { HeldState } from '../../../lib/node/hold.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
@@ -80,8 +81,8 @@ test('a state that cannot begin, and one that lasts too long', async () => {
   assert.not(existsSync(long.file))
 })
 
-test('the node mends itself where the bastion is killed', async () => {
-  const { file, fault } = newFault()
+/** A bastion that holds the node in a state, killed as soon as `file` shows that the state has begun. */
+const killedBastion = async (file: string, fault: HeldState): Promise<void> => {
   const script = join(folder, 'bastion.mts')
   const lib = join(import.meta.dirname, '../../../lib')
   writeFileSync(script, `import { whileHeld } from '${lib}/node/hold.mts'
@@ -92,6 +93,21 @@ await whileHeld(createSsh(), ${JSON.stringify(host)}, ${JSON.stringify(fault)}, 
   await until(() => existsSync(file))
   bastion.kill('SIGKILL')
   await once(bastion, 'exit')
+}
+
+test('the node mends itself where the bastion is killed', async () => {
+  const { file, fault } = newFault()
+  await killedBastion(file, fault)
+  await until(() => !existsSync(file))
+})
+
+test('neither a second signal nor a bastion that hears nothing any more cuts the mending short', async () => {
+  const { file } = newFault()
+  const mending = `${file}-mending`
+  await killedBastion(file, { begin: `echo $$ > ${file}.part; mv ${file}.part ${file}`, mend: `touch ${mending}; echo mending >&2; sleep 0.5; rm -f ${file}` })
+  const shell = Number(readFileSync(file, 'utf8'))
+  await until(() => existsSync(mending))
+  process.kill(shell, 'SIGTERM')
   await until(() => !existsSync(file))
 })
 

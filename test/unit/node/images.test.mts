@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -69,6 +69,19 @@ test('a release without such a folder, or with an empty one, has none', async ()
   assert.equal(await imageArchives(withArchives({}), silent), [])
 })
 
+test('what is in the subfolder workers is for workers alone, and nothing may be in both', async () => {
+  const folder = withArchives({ 'a.tar': ['a:1'], 'b.tar': ['b:1'] })
+  mkdirSync(join(folder, 'images', 'workers'))
+  renameSync(join(folder, 'images', 'b.tar'), join(folder, 'images', 'workers', 'b.tar'))
+  const said: string[] = []
+  const archives = await imageArchives(folder, (line) => said.push(line))
+  assert.equal(archives.map(({ name, onlyWorkers }) => [name, onlyWorkers]), [['a.tar', false], ['b.tar', true]])
+  assert.is(archives[1]?.file, join(folder, 'images', 'workers', 'b.tar'))
+  assert.equal(said, [])
+  copyFileSync(join(folder, 'images', 'a.tar'), join(folder, 'images', 'workers', 'a.tar'))
+  assert.is(await refused(folder), '/images/workers/a.tar file name "a.tar": expected another one than in /images. Keep one of the two.')
+})
+
 test('a folder that cannot be read is not taken for an empty one', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'keybuzz-images-'))
   writeFileSync(join(folder, 'images'), '')
@@ -130,31 +143,41 @@ const archive = { name: 'a.tar', file: '/cache/images/a.tar', sha256, images: ['
 
 test('an archive that is missing, another one, or not imported is told', () => {
   const folder = mkdtempSync(join(tmpdir(), 'keybuzz-node-images-'))
-  const says = (imported: string[]): string => {
+  const says = (imported: string[], pinned = imported): string => {
     const check = hasArchive(host, answeringSsh(() => ''), archive).check as string
-    const path = [commands({ k3s: `[[ "$*" == 'ctr -n k8s.io images ls -q' ]] && printf '%s\\n' ${imported.join(' ')}` })]
+    const path = [commands({ k3s: `case "$*" in
+'ctr -n k8s.io images ls -q') printf '%s\\n' ${imported.join(' ')} ;;
+'ctr -n k8s.io images ls -q labels."io.cri-containerd.pinned"==pinned') printf '%s\\n' ${pinned.join(' ')} ;;
+*) exit 1 ;;
+esac` })]
     return onNode(check.replaceAll('/var/lib/rancher/k3s/agent/images', folder), { path }).stdout
   }
   assert.is(says([]), 'is missing')
   writeFileSync(join(folder, 'a.tar'), 'hello')
   assert.is(says(archive.images), '')
   assert.is(says(['docker.io/library/a:1', 'docker.io/library/b:12']), 'docker.io/library/b:1 is not imported')
+  assert.is(says(archive.images, ['docker.io/library/a:1']), 'docker.io/library/b:1 would be removed when the disk fills')
   writeFileSync(join(folder, 'a.tar'), 'changed')
   assert.is(says(archive.images), 'is another one')
 })
 
-test('an archive is pushed, and then imported', async () => {
+const importing = `k3s ctr -n k8s.io images import /var/lib/rancher/k3s/agent/images/a.tar
+for image in docker.io/library/a:1 docker.io/library/b:1; do k3s ctr -n k8s.io images label "$image" io.cri-containerd.pinned=pinned >/dev/null; done`
+
+test('an archive is pushed, imported, and kept', async () => {
   const asked: string[] = []
   const step = hasArchive(host, answeringSsh((script) => (asked.push(script), '')), archive)
   await (step.change as () => Promise<void>)()
   assert.equal(asked, [
     `push /cache/images/a.tar to /var/lib/rancher/k3s/agent/images/a.tar 0644 ${sha256}`,
-    'k3s ctr -n k8s.io images import /var/lib/rancher/k3s/agent/images/a.tar'
+    importing
   ])
   assert.is(step.byHand, `scp /cache/images/a.tar admin@10.0.0.100:/tmp/a.tar
 ssh admin@10.0.0.100 sudo install -D -m 0644 /tmp/a.tar /var/lib/rancher/k3s/agent/images/a.tar
 ssh admin@10.0.0.100 rm /tmp/a.tar
-ssh admin@10.0.0.100 sudo k3s ctr -n k8s.io images import /var/lib/rancher/k3s/agent/images/a.tar`)
+ssh admin@10.0.0.100 sudo bash -s <<'END'
+${importing}
+END`)
 })
 
 test.run()

@@ -190,6 +190,7 @@ test('the configuration of a server', () => {
     'default-local-storage-path': '/var/lib/rancher/k3s/storage',
     'secrets-encryption': true,
     'write-kubeconfig-mode': '0600',
+    'etcd-expose-metrics': true,
     'etcd-snapshot-schedule-cron': '0 */6 * * *',
     'etcd-snapshot-retention': 28,
     'node-taint': ['CriticalAddonsOnly=true:NoExecute'],

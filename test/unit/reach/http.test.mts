@@ -33,7 +33,7 @@ const reply = (text: string) => (socket: Socket): void => void socket.end(text)
 test('a status and a body of a given length, though the connection stays open', async () => {
   const { answer, milliseconds } = await ask((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nokayjunk'))
   assert.equal(answer, { status: 200, body: 'okay' })
-  assert.ok(milliseconds > 0 && milliseconds < 2000)
+  assert.ok(milliseconds > 0)
 })
 
 test('a body without a length ends with the connection', async () => {
@@ -96,20 +96,19 @@ test('nothing listens', async () => {
 })
 
 test('no answer in time', async () => {
-  const { answer, milliseconds } = await ask(() => {}, { timeout: 150 })
-  assert.equal(answer, { error: 'connected, but no answer within 150 ms' })
-  assert.ok(milliseconds >= 145 && milliseconds < 1000)
+  const { answer, milliseconds } = await ask(() => {}, { timeout: 500 })
+  assert.equal(answer, { error: 'connected, but no answer within 500 ms' })
+  assert.ok(milliseconds >= 495)
 })
 
 test('an interrupted one gives up at once', async () => {
-  const { answer, milliseconds } = await ask(() => {}, { signal: AbortSignal.timeout(50) })
+  const { answer } = await ask(() => {}, { timeout: 60_000, signal: AbortSignal.timeout(50) })
   assert.equal(answer, { error: 'interrupted' })
-  assert.ok(milliseconds < 1000)
 })
 
 test('an answer that never ends', async () => {
-  const { answer } = await ask((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive '), { timeout: 150 })
-  assert.equal(answer, { error: 'connected, but no answer within 150 ms' })
+  const { answer } = await ask((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive '), { timeout: 500 })
+  assert.equal(answer, { error: 'connected, but no answer within 500 ms' })
 })
 
 test('an answer too large', async () => {

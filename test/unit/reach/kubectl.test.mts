@@ -176,7 +176,7 @@ test('a command that takes too long, or is interrupted, is ended', async () => {
   assert.is(await wordsOf(asking({ timeout: 0.3, signal: own })`get nodes`), 'kubectl get nodes: timed out after 0.3 s')
   const started = (await readFile(pids, 'utf8')).trim().split('\n')
   assert.ok(started.length > 0)
-  for (let tries = 0; tries < 100 && started.some((pid) => existsSync(`/proc/${pid}`)); tries++) await sleep(20)
+  for (let tries = 0; tries < 500 && started.some((pid) => existsSync(`/proc/${pid}`)); tries++) await sleep(20)
   assert.equal(started.filter((pid) => existsSync(`/proc/${pid}`)), [])
   process.off('warning', warned)
   assert.equal(warnings, [])

@@ -22,16 +22,41 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 const failureOf = async (promise: Promise<unknown>): Promise<Error> =>
   promise.then(() => new Error('it did not fail'), (error: Error) => error)
 
-test('an interrupted script leaves nothing running on the node', async () => {
+/** Begins a script on the node, interrupts it, and says whether its process is gone then. */
+const endsInterrupted = async (): Promise<boolean> => {
   const file = newFile()
   const interrupt = new AbortController()
-  const running = ssh.run(a, `echo $$ > ${file}; sleep 1000`, { signal: interrupt.signal })
-  while (!existsSync(file) || readFileSync(file, 'utf8') === '') await sleep(20)
+  const failure = failureOf(ssh.run(a, `echo $$ > ${file}.part; mv ${file}.part ${file}; exec sleep 1000`, { signal: interrupt.signal }))
+  while (!existsSync(file)) await sleep(20)
+  const pid = Number(readFileSync(file, 'utf8'))
   interrupt.abort()
-  await running.then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'))
-  const pid = readFileSync(file, 'utf8').trim()
-  for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries++) await sleep(50)
-  assert.not(existsSync(`/proc/${pid}`))
+  const isThere = () => existsSync(`/proc/${pid}`)
+  for (let tries = 0; tries < 200 && isThere(); tries++) await sleep(50)
+  const isGone = !isThere()
+  if (!isGone) process.kill(pid)
+  assert.is((await failure).name, 'AbortError')
+  return isGone
+}
+
+test('an interrupted script leaves nothing running on the node', async () => {
+  assert.ok(await endsInterrupted())
+})
+
+test('an interrupted script ends also where timeout does not pass the signal on', async () => {
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  // As timeout is in the moment after its fork.
+  writeFileSync(join(bin, 'timeout'), `#!/bin/sh
+shift 2
+exec perl -e 'setpgrp; exec @ARGV if !fork; sleep 60' "$@"
+`, { mode: 0o755 })
+  const path = process.env['PATH']!
+  process.env['PATH'] = `${bin}${delimiter}${path}`
+  try {
+    assert.ok(await endsInterrupted())
+  } finally {
+    process.env['PATH'] = path
+  }
 })
 
 test('a script that takes too long is ended by the node, and says so', async () => {

@@ -19,7 +19,7 @@ const taking = (more: Partial<Taking> = {}) => {
   const doing: string[] = []
   const ssh = createSsh()
   const on: Taking = {
-    host: hostOf('a'), ssh, api: { isAway: false }, sick: new Set(), names: ['a', 'a-1', 'b'], signal: new AbortController().signal,
+    host: hostOf('a'), ssh, away: new Set(), sick: new Set(), names: ['a', 'a-1', 'b'], signal: new AbortController().signal,
     begins: (what) => void doing.push(what),
     outcome: (one) => {
       outcomes.push(`${one.step}: ${one.result}`)
@@ -105,6 +105,17 @@ test('that the API is away is told once, and with no remedy, for none would help
   ])
 })
 
+test('a plan skips what has the same reason, also after a pending change', async () => {
+  const { on, all } = taking()
+  const away = (): Promise<string> => Promise.reject(Object.assign(new Error('no answer'), { away: 'Vault does not answer' }))
+  await plan([{ name: 'answers', check: away, look }, fact(newFile()), { name: 'has a role', check: away, look, change: async () => {}, byHand }], on, alone)
+  assert.equal(all.map(({ step, result, words }) => [step, result, words]), [
+    ['answers', 'failed', 'no answer'],
+    ['has the file', 'skipped', 'because of the failure above'],
+    ['has a role', 'skipped', 'because Vault does not answer']
+  ])
+})
+
 test('ctrl-C ends the waiting for a fact that the bastion looks at', async () => {
   const { on } = taking({ signal: AbortSignal.timeout(200) })
   const began = performance.now()
@@ -176,6 +187,14 @@ test('an assertion from the bastion is waited for, a fact that can be changed on
   ], on)
   assert.equal(outcomes, ['comes: ok', 'is made: changed'])
   assert.equal([asserted, changed], [2, 2])
+})
+
+test('a refusal is not waited for: time mends it no more than a change', async () => {
+  const { on, all } = taking()
+  let asked = 0
+  const check = async (): Promise<string> => { throw new Refusal(`asked ${++asked} times`) }
+  await apply([{ name: 'comes', within: 5, check, look }], on)
+  assert.is(all[0]!.words, 'asked 1 times')
 })
 
 test('functions and shell are taken in their order', async () => {

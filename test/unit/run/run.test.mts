@@ -28,7 +28,7 @@ const tell = (mode: 'plan' | 'apply' | 'validate', hosts = [a], options: Options
   const ended: string[] = []
   const { signal = new AbortController().signal } = options
   const run = createRun({
-    mode, script: '09_k3s_99', hosts, chosen: hosts, settings: defaultSettings(), pending: false, signal,
+    mode, script: '09_k3s_99', hosts, machines: [], chosen: hosts, settings: defaultSettings(), pending: false, signal,
     ssh: createSsh({ signal }), kubectl: fakeKubectl(() => ''), release: () => Promise.reject(new Error('no step asks for it')),
     listener: {
       begins: () => {},

@@ -37,7 +37,7 @@ const hosts = [s, a, b]
 /** The runbook of a story. */
 const told = (story: (run: Run) => Promise<void>, chosen = hosts, settings = defaultSettings()): Promise<string> => {
   const script: Script = { id: '09_k3s_99', title: 'Do nothing', file, flags: {}, story }
-  return renderRunbook([script], {} as never, { hosts, chosen, settings, signal: new AbortController().signal })
+  return renderRunbook([script], {} as never, { hosts, machines: [], chosen, settings, signal: new AbortController().signal })
 }
 /** What the story told, behind the chapter's header. */
 const toldIn = async (story: (run: Run) => Promise<void>, chosen = hosts): Promise<string> =>

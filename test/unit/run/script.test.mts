@@ -34,12 +34,13 @@ const first = join(folder, '09_k3s_97_first.mts')
 writeFileSync(first, `${header('09_k3s_97')}
 import { Secret } from '${lib}/input/secrets.mts'
 import { operate, script } from '${lib}/run/script.mts'
-import { flag, value } from '${lib}/run/flags.mts'
+import { flag, instead, value } from '${lib}/run/flags.mts'
 
 export const makes = script({
   id: '09_k3s_97', title: 'Make a file', file: import.meta.filename,
-  flags: { ill: flag('be ill'), unfit: flag('be unfit for any change'), slow: flag('take long'), broken: flag('have a bug'), named: value('NAME', 'call the file so') },
-  story: async (run, { ill, unfit, slow, broken, named = 'file' }) => {
+  flags: { ill: flag('be ill'), unfit: flag('be unfit for any change'), slow: flag('take long'), broken: flag('have a bug'), named: value('NAME', 'call the file so'), show: instead(flag('show the file, and do nothing else')) },
+  story: async (run, { ill, unfit, slow, broken, named = 'file', show }) => {
+    if (show) return
     await run.on(run.hosts, ({ name }) => [{
       name: 'has the file', check: \`[[ -e ${made}/\${named}-\${name} ]] || echo is missing\`, change: \`touch ${made}/\${named}-\${name}\`
     }])
@@ -125,6 +126,13 @@ test('--help is the header of the script, its flags with its own, and the exit c
   for (const flag of ['--plan   ', '--yes   ', '--runbook FILE ', '--force-unlock ', '--named NAME ']) assert.ok(stdout.includes(`\n  ${flag}`), flag)
   assert.match(stdout, /\n {2}--named NAME +call the file so\n/)
   assert.is(text.at(-1), 'Exit codes: 0 converged, 1 failed, 2 the plan has changes, 64 wrong usage or input, 130 interrupted.')
+})
+
+test('what does something else than its script is there for is no flag of what runs many', async () => {
+  assert.is((await run('--plan', '--show')).exitCode, 0)
+  const { exitCode, stderr } = await start(both, ['--plan', '--show']).ended
+  assert.is(exitCode, 64)
+  assert.match(stderr, /--show: expected a flag that this script has/)
 })
 
 test('a plan says what would change, changes nothing, and exits with 2', async () => {
