@@ -13,6 +13,7 @@
 // Undo:    `kubectl -n kube-system delete pdb/coredns pdb/metrics-server configmap/coredns-custom`, scale both to 1.
 // Example: ./09_k3s_04_bootstrap_addons.mts --plan
 
+import { nodesOfApps } from './lib/apps/reachable.mts'
 import { remembered } from './lib/base/wait.mts'
 import { hasMetrics } from './lib/cluster/metrics.mts'
 import { manifestStep, readManifest } from './lib/cluster/objects.mts'
@@ -42,7 +43,9 @@ export const bootstrapAddons = script({
     const dns = await readManifest('04_addons/dns.yaml', { NAMESERVERS: nameservers, REPLICAS: dnsReplicas })
     const metrics = await readManifest('04_addons/metrics.yaml', { REPLICAS: metricsReplicas })
 
-    await run.on(hosts, (host) => archives.map((archive) => hasArchive(host, ssh, archive)))
+    const takesAll = nodesOfApps(run)
+    await run.on(hosts, (host) =>
+      archives.filter(({ onlyWorkers }) => !onlyWorkers || takesAll.includes(host)).map((archive) => hasArchive(host, ssh, archive)))
     await run.on(agents, () => [hasRoomForVolumes(run.settings)])
     await run.once([
       manifestStep(kubectl, 'has the priority classes', await readManifest('04_addons/priorities.yaml')),

@@ -1,4 +1,5 @@
 import type { Settings } from '../input/settings.mts'
+import type { Holder } from '../secrets/holder.mts'
 
 /** The applications, in the order in which 09_k3s_06 deploys them. */
 export const appNames = ['api', 'front', 'chatwoot', 'n8n', 'superset'] as const
@@ -9,12 +10,6 @@ export const namespaceOf = (name: AppName): string => `keybuzz-${name}`
 
 /** A file below manifests/06_core_apps, and the values of its placeholders. */
 export type Part = { file: string; values: Record<string, string | number> }
-
-/** A secret by its name on the bastion, such as n8n-postgres-password. `what` completes "the ...". */
-export type NamedSecret = { name: string; what: string }
-
-/** Gives a secret's value by its name. */
-export type SecretOf = (name: string) => string
 
 /** What an application needs of a backend, and as whom. Passwords and keys are names of secrets. */
 export type Use =
@@ -35,6 +30,7 @@ export type Use =
   | { backend: 'rabbitmq'; vhost: string; user: string; password: string }
   | { backend: 'minio'; bucket: string; accessKey: string; secretKey: string }
   | { backend: 'smtp'; password: string }
+  | { backend: 'vault' }
 
 /** What runs before the new version, once for each image and configuration: a Job whose file has the placeholder ${JOB}. */
 export type Migration = {
@@ -50,25 +46,26 @@ export type Migration = {
 }
 
 /** A Deployment in a file of its own. Its pod template has the placeholder ${CHECKSUM}. */
-type Workload = { part: Part; name: string }
+type Workload = {
+  part: Part
+  name: string
+  /** Seconds for which its first pod of a version may prepare the database (default 0): it runs then, and is not ready. */
+  prepares?: number
+}
 
 /** An application with its values from the settings. */
-export type App = {
+export type App = Holder & {
   name: AppName
-  /** As it is called in the report: KeyBuzz API. */
-  title: string
   host: string
-  /** Secrets that the operator gives. */
-  given: NamedSecret[]
-  /** Secrets that are made once, and never again: 64 hexadecimal digits. */
-  made: NamedSecret[]
-  /** The data of its Secret. */
-  secret: (of: SecretOf) => Record<string, string>
   uses: Use[]
+  /** The variables in which its pods get their user of PostgreSQL, and its password. Nothing for one that uses none. */
+  login?: (user: string, password: string) => Record<string, string>
   /** True if its images are in the private registry of the settings. */
   isPrivate: boolean
   /** What stands before the pods: ConfigMaps, Services, network policies, budgets. */
   base: Part[]
+  /** What other settings would have, as kind/name. It goes, with its pods, before anything of this version comes. */
+  turnedOff: string[]
   migrations: Migration[]
   /** One after the other. */
   workloads: Workload[]

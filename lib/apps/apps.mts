@@ -1,44 +1,37 @@
-import { type Fault, renderFault, UsageError } from '../base/errors.mts'
+import { type Fault, UsageError } from '../base/errors.mts'
 import { closest } from '../base/words.mts'
 import type { Settings } from '../input/settings.mts'
 import { misuse } from '../run/flags.mts'
-import type { ClusterStep } from '../run/step.mts'
+import { templateOf } from '../secrets/holder.mts'
 import { api } from './api.mts'
 import { type App, type AppName, appNames, type MakeApp } from './app.mts'
 import { chatwoot } from './chatwoot.mts'
+import { isFromVault } from './from-vault.mts'
 import { front } from './front.mts'
 import { imagesMissing } from './images-set.mts'
 import { n8n } from './n8n.mts'
-import { templateOf } from './secrets.mts'
+import { registryPassword } from './registry.mts'
 import { superset } from './superset.mts'
 
 const makers: Record<AppName, MakeApp> = { api, front, chatwoot, n8n, superset }
 
 /** The applications that the settings enable. */
 export const enabledApps = (settings: Settings): App[] =>
-  appNames.filter((name) => settings.apps[name].enabled).map((name) => makers[name](settings))
-
-const incomplete = (settings: Settings, apps: App[]): Fault[] =>
-  [...imagesMissing(settings), ...apps.flatMap((app) => [...backendsMissing(settings, app), ...secretsInTheOpen(settings, app)])]
+  appNames.filter((name) => settings.apps[name].enabled).map((name) => {
+    const app = makers[name](settings)
+    return isFromVault(settings, app) ? { ...app, uses: [...app.uses, { backend: 'vault' }] } : app
+  })
 
 /**
- * Throws a UsageError with all that enabled applications lack in the settings: an image, the address of a backend. Also where
- * a secret stands among the variables of settings.yaml.
+ * All that enabled applications lack in the settings: an image, the address of a backend. Also where a secret stands among the
+ * variables of settings.yaml.
  */
-export const refuseIncomplete = (settings: Settings, apps: App[]): void => {
-  const faults = incomplete(settings, apps)
-  if (faults.length > 0) throw new UsageError(faults)
-}
-
-/** The step that enabled applications lack nothing in the settings, for a validation: that of the cluster goes on without them. */
-export const hasSettings = (settings: Settings, apps: App[]): ClusterStep => ({
-  name: 'has all settings of the applications',
-  check: async () => incomplete(settings, apps).map(renderFault).join('\n'),
-  look: '# ./09_k3s_06_deploy_core_apps.mts --plan says what settings.yaml lacks'
-})
+export const incomplete = (settings: Settings, apps: App[]): Fault[] =>
+  [...imagesMissing(settings), ...commandMissing(settings), ...apps.flatMap((app) => [...backendsMissing(settings, app), ...secretsInTheOpen(settings, app)])]
 
 /** The names of all secrets that applications may be given, also those that are not enabled: a file may hold them too. */
-export const givenNames = (settings: Settings): string[] => appNames.flatMap((name) => makers[name](settings).given.map((one) => one.name))
+export const givenNames = (settings: Settings): string[] =>
+  [...appNames.flatMap((name) => makers[name](settings).given.map((one) => one.name)), registryPassword]
 
 const file = 'settings.yaml'
 
@@ -47,6 +40,11 @@ const backendsMissing = ({ backends }: Settings, { name, title, uses }: App): Fa
     file, what: `backends.${backend}.address`, value: '', expected: `an IPv4 address: ${title} uses it`,
     remedy: `Set it, or set apps.${name}.enabled to false.`
   }))
+
+const commandMissing = ({ apps: { api: own }, vault: { apps } }: Settings): Fault[] =>
+  own.enabled && apps.includes('api') && own.command.length === 0
+    ? [{ file, what: 'apps.api.command', value: '[]', expected: 'the command of its image: api gets its secrets from Vault, and is started with them', remedy: 'Set it to what the image runs, such as [node, server.js], or take api out of vault.apps.' }]
+    : []
 
 const secretsInTheOpen = ({ apps }: Settings, app: App): Fault[] =>
   Object.keys(templateOf(app)).filter((key) => key in apps[app.name].environment).map((key) => ({

@@ -1,7 +1,8 @@
+import { ingressSources, notOutside } from '../cluster/network.mts'
+import { inYaml, resourceValues } from '../cluster/values.mts'
 import type { Settings } from '../input/settings.mts'
-import type { App } from './app.mts'
-import { ingressSources, notOutside } from './network.mts'
-import { inYaml, isInRegistry, pullSecrets, resourceValues } from './values.mts'
+import { namespaceOf, type App } from './app.mts'
+import { isInRegistry, pullSecretsFor } from './values.mts'
 
 /**
  * Chatwoot, with the brand of the settings: web and sidekiq. The image must be a `-ce` one. The plain one sets the brand back
@@ -10,10 +11,12 @@ import { inYaml, isInRegistry, pullSecrets, resourceValues } from './values.mts'
 export const chatwoot = (settings: Settings): App => {
   const { apps: { chatwoot: own, rollout_timeout: timeout }, backends: { postgres, redis, minio, smtp } } = settings
   const { host, image, web, sidekiq, threads } = own
-  const container = { IMAGE: image, PULL_SECRETS: isInRegistry(settings, image) ? pullSecrets(settings) : '[]' }
+  const container = { IMAGE: image, PULL_SECRETS: pullSecretsFor(settings, image) }
   const hasMail = smtp.host !== ''
+  const login = (user: string, password: string) => ({ POSTGRES_USERNAME: user, POSTGRES_PASSWORD: password })
   return {
     name: 'chatwoot',
+    namespace: namespaceOf('chatwoot'),
     title: 'Chatwoot',
     host,
     isPrivate: isInRegistry(settings, image),
@@ -35,13 +38,14 @@ export const chatwoot = (settings: Settings): App => {
       ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY: of('chatwoot-encryption-primary-key'),
       ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY: of('chatwoot-encryption-deterministic-key'),
       ACTIVE_RECORD_ENCRYPTION_KEY_DERIVATION_SALT: of('chatwoot-encryption-salt'),
-      POSTGRES_PASSWORD: of('chatwoot-postgres-password'),
+      ...login(own.user, of('chatwoot-postgres-password')),
       REDIS_PASSWORD: of('redis-password'),
       STORAGE_ACCESS_KEY_ID: of('chatwoot-minio-access-key'),
       STORAGE_SECRET_ACCESS_KEY: of('chatwoot-minio-secret-key'),
       // Ruby's Net::SMTP refuses a password without a user.
       ...(hasMail && smtp.user !== '' ? { SMTP_PASSWORD: of('smtp-password') } : {})
     }),
+    login,
     uses: [
       {
         backend: 'postgres', database: own.database, user: own.user, password: 'chatwoot-postgres-password',
@@ -59,13 +63,14 @@ export const chatwoot = (settings: Settings): App => {
       file: 'chatwoot/base.yaml',
       values: {
         HOST: host, LOCALE: own.locale, THREADS: threads, CONCURRENCY: sidekiq.concurrency,
-        POSTGRES_HOST: postgres.address, POSTGRES_PORT: postgres.port, DATABASE: own.database, USER: own.user,
+        POSTGRES_HOST: postgres.address, POSTGRES_PORT: postgres.port, DATABASE: own.database,
         REDIS: `${redis.address}:${redis.port}/${own.redis_database}`,
         MINIO: `${minio.address}:${minio.port}`, BUCKET: own.bucket, REGION: minio.region,
         ENVIRONMENT: inYaml({ ...mailEnvironment(settings), ...own.environment }),
         INGRESS_SOURCES: ingressSources(settings), NOT_OUTSIDE: notOutside
       }
     }],
+    turnedOff: [],
     migrations: [
       {
         part: { file: 'chatwoot/prepare.yaml', values: container },

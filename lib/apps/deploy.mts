@@ -2,7 +2,7 @@ import { parse } from 'yaml'
 import { isAbort, messageOf } from '../base/errors.mts'
 import { until } from '../base/wait.mts'
 import { applyObjects, manifestStep } from '../cluster/objects.mts'
-import { rolloutInWords } from '../cluster/pods.mts'
+import { getPods, rolloutInWords } from '../cluster/pods.mts'
 import type { Run } from '../run/run.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
@@ -13,34 +13,64 @@ type Deployment = {
   manifest: string
   /** Seconds in which a pod of it must be ready. */
   within: number
+  /** Seconds for which a pod that runs and is not ready may be preparing its database (default 0). */
+  prepares?: number
+  /** Its checksum is not known, as a secret is not. */
+  isWaiting: boolean
 }
 
 /**
  * The step that a Deployment is as its manifest says, and every pod of it is ready. A version whose pods are not ready in
  * time is taken back: the one before it serves on, and the step fails with what the new pods said. As long as new pods take
- * the place of old ones it is waited for: twenty pods, one after the other, may take longer than one.
+ * the place of old ones it is waited for: twenty pods, one after the other, may take longer than one. An interruption leaves
+ * the rollout to the cluster, and says so.
  */
-export const deploys = ({ kubectl, signal }: Pick<Run, 'kubectl' | 'signal'>, { namespace, name, manifest, within }: Deployment): ClusterStep => {
+export const deploys = (
+  { kubectl, signal, note }: Pick<Run, 'kubectl' | 'signal' | 'note'>,
+  { namespace, name, manifest, within, prepares = 0, isWaiting }: Deployment
+): ClusterStep => {
   const which = { kind: 'deployment', namespace, name } as const
   const same = manifestStep(kubectl, `runs ${name} as configured`, manifest)
   const see = async (): Promise<Seen> => {
     const found = await kubectl`-n ${namespace} get deployment ${name} --ignore-not-found -o json`
     return found.trim() === '' ? {} : JSON.parse(found) as Seen
   }
+  // With a secret that is not known here all else is compared: nothing says that the pods must be replaced.
+  const comparable = async (): Promise<ClusterStep> => {
+    if (!isWaiting) return same
+    const path = `jsonpath={.spec.template.metadata.annotations.${annotation.replaceAll('.', '\\.')}}`
+    const there = await kubectl`-n ${namespace} get deployment ${name} --ignore-not-found -o ${path}`
+    return there === '' ? same : manifestStep(kubectl, same.name, manifest.replace(`${annotation}: unknown`, `${annotation}: ${there}`))
+  }
   return {
     ...same,
-    check: async () => (await same.check()) || (await rolloutInWords(kubectl, which)),
+    follows: isWaiting,
+    check: async () => (await (await comparable()).check()) || (await rolloutInWords(kubectl, which)),
     look: `${same.look}
 kubectl -n ${namespace} rollout status deployment/${name} --timeout=${within}s`,
     change: async () => {
       const before = await see()
       await applyObjects(kubectl, manifest)
       for (let old = oldPods(before) || (before.status?.replicas ?? 0); ;) {
-        const words = await until(() => rolloutInWords(kubectl, which), { seconds: within, signal, every: 2 })
+        const waits = (look: () => Promise<string>, seconds: number): Promise<string> => until(look, { seconds, signal, every: 2 }).catch((error: unknown) => {
+          if (isAbort(error)) note(leftAlone(namespace, name))
+          throw error
+        })
+        let words = await waits(() => rolloutInWords(kubectl, which), within)
         if (words === '') return
+        if (prepares > within && (await isPreparing(kubectl, namespace, name))) {
+          note(`${name} runs, and is not ready: it may be preparing its database. It is given ${prepares} s.`)
+          const still = await waits(async () => ((await isPreparing(kubectl, namespace, name)) ? rolloutInWords(kubectl, which) : ''), prepares - within)
+          if (still !== '') throw new Error(`${still}\nIt is left as it is: it may still be preparing its database, and taken back it would begin anew.`)
+          words = await rolloutInWords(kubectl, which)
+          if (words === '') return
+        }
         const now = await see()
         const left = oldPods(now)
-        if (left === 0 || left >= old) throw new Error(`${words}\n${await takeBack(kubectl, { namespace, name, manifest }, isNew(before, now))}`)
+        if (left === 0 || left >= old) {
+          const served = (): Promise<string> => until(() => rolloutInWords(kubectl, which), { seconds: within, signal, every: 2 })
+          throw new Error(`${words}\n${await takeBack(kubectl, { namespace, name, manifest }, isNew(before, now), served)}`)
+        }
         old = left
       }
     },
@@ -50,6 +80,19 @@ kubectl -n ${namespace} rollout status deployment/${name} --timeout=${within}s |
     hint: `kubectl -n ${namespace} describe deployment ${name}; kubectl -n ${namespace} logs deployment/${name} --all-containers`
   }
 }
+
+// Its container has started, has not failed, and is not ready. What still waits for its image, or ends, prepares nothing.
+const isPreparing = async (kubectl: Kubectl, namespace: string, name: string): Promise<boolean> =>
+  (await getPods(kubectl, { namespace, label: `app=${name}` })).some(({ metadata, status: { containerStatuses: [container] = [] } }) =>
+    metadata.deletionTimestamp === undefined && container?.started === true && !container.ready && container.restartCount === 0)
+
+/** The annotation of a pod template that changes with the configuration and the secrets. */
+const annotation = 'keybuzz.io/checksum'
+
+const leftAlone = (namespace: string, name: string): string =>
+  `The cluster goes on replacing the pods of ${name}, and nobody takes the version back if they fail. The next run does.
+  How far it is:  kubectl -n ${namespace} rollout status deployment/${name}
+  Back by hand:   kubectl -n ${namespace} rollout undo deployment/${name}`
 
 type Revised = { metadata?: { annotations?: Record<string, string> } }
 
@@ -87,7 +130,12 @@ const withTemplate = (manifest: string, { spec: { template } }: ReplicaSet): str
 }
 
 // Returns in words what was done, and never fails: what the pods said must be told.
-const takeBack = async (kubectl: Kubectl, { namespace, name, manifest }: Omit<Deployment, 'within'>, isNewVersion: boolean): Promise<string> => {
+const takeBack = async (
+  kubectl: Kubectl,
+  { namespace, name, manifest }: Pick<Deployment, 'namespace' | 'name' | 'manifest'>,
+  isNewVersion: boolean,
+  lackOf: () => Promise<string>
+): Promise<string> => {
   if (!isNewVersion) return 'It is not taken back: this version was ready before, so the cause is elsewhere.'
   try {
     const { items } = JSON.parse(await kubectl`-n ${namespace} get replicasets -o json`) as { items: ReplicaSet[] }
@@ -96,7 +144,8 @@ const takeBack = async (kubectl: Kubectl, { namespace, name, manifest }: Omit<De
     if (!former) return 'It is the first version of it: there is none to go back to.'
     const images = former.spec.template.spec.containers.map(({ image }) => image).join(', ')
     await applyObjects(kubectl, withTemplate(manifest, former))
-    return `Taken back: ${name} runs ${images} again.`
+    const lack = await lackOf()
+    return lack === '' ? `Taken back: ${name} runs ${images} again.` : `Taken back to ${images}, whose pods are not ready either: ${lack}`
   } catch (error) {
     if (isAbort(error)) throw error
     return `It could not be taken back: ${messageOf(error)}. By hand: kubectl -n ${namespace} rollout undo deployment/${name}`

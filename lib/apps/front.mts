@@ -1,7 +1,8 @@
+import { ingressSources, notOutside } from '../cluster/network.mts'
+import { inYaml, resourceValues } from '../cluster/values.mts'
 import type { Settings } from '../input/settings.mts'
-import type { App } from './app.mts'
-import { ingressSources, notOutside } from './network.mts'
-import { inYaml, pullSecrets, resourceValues } from './values.mts'
+import { namespaceOf, type App } from './app.mts'
+import { pullSecrets } from './values.mts'
 
 /**
  * KeyBuzz Front. It uses no backend and has no secret: all that it shows comes from the API, at API_URL. Its image must run
@@ -13,6 +14,7 @@ export const front = (settings: Settings): App => {
   const image = own.image || '<FRONT_IMAGE>' // only a runbook goes on without one
   return {
     name: 'front',
+    namespace: namespaceOf('front'),
     title: 'KeyBuzz Front',
     host,
     isPrivate: true,
@@ -27,6 +29,7 @@ export const front = (settings: Settings): App => {
         INGRESS_SOURCES: ingressSources(settings), NOT_OUTSIDE: notOutside
       }
     }],
+    turnedOff: [],
     migrations: [],
     workloads: [{
       name: 'front',

@@ -22,7 +22,7 @@ const isAtWork = (job: Job): boolean => !has(job, 'Complete') && !has(job, 'Fail
  * killed run has stopped them before.
  */
 export const hasMigrated = (
-  { kubectl, signal, settings }: Pick<Run, 'kubectl' | 'signal' | 'settings'>,
+  { kubectl, signal, settings, note }: Pick<Run, 'kubectl' | 'signal' | 'settings' | 'note'>,
   namespace: string,
   { job, prefix, manifest, step, within, alone }: Rendered['migrations'][number],
   workloads: Rendered['workloads']
@@ -36,13 +36,20 @@ export const hasMigrated = (
   return {
     name: `has ${step}`,
     check: async () => {
-      const found = own(await jobs())
+      const all = await jobs()
+      const busy = namesOf(others(all).filter(isAtWork)).join(', ')
+      if (busy !== '') return `a migration of another version is still at work: ${busy}`
+      const found = own(all)
       if (!found) return 'not yet, for this version and configuration'
       if (has(found, 'Complete')) return `= the Job ${job}`
       return has(found, 'Failed') ? `the Job ${job} has failed` : `the Job ${job} is still at work`
     },
     look: `kubectl -n ${namespace} get job ${job}     # COMPLETIONS 1/1`,
     change: async () => {
+      for (const { metadata: { name } } of others(await jobs()).filter(isAtWork)) {
+        // Nothing of it has run, and it would try for as long as it may.
+        if (cannotStart.test(await rolloutInWords(kubectl, { kind: 'job', namespace, name }))) await kubectl`-n ${namespace} delete job ${name}`
+      }
       const busy = await until(async () => namesOf(others(await jobs()).filter(isAtWork)).join(', '), { seconds: within, signal, every: 2 })
       if (busy !== '') throw new Error(`a migration of another version is still at work: ${busy}`)
       const failed = namesOf((await jobs()).filter((one) => has(one, 'Failed')))
@@ -68,7 +75,10 @@ export const hasMigrated = (
         if (!has(own(await jobs())!, 'Complete')) throw new Error(await whyFailed(kubectl, namespace, job))
       } catch (error) {
         // After an interruption the Job is still at work, and must not meet them. The next run waits for it.
-        if (isAbort(error)) throw error
+        if (isAbort(error)) {
+          if (replicas.size > 0) note(leftStopped(namespace, [...replicas.keys()]))
+          throw error
+        }
         throw new Error([messageOf(error), await start(kubectl, namespace, replicas)].filter(Boolean).join('\n'))
       }
       const former = namesOf(others(await jobs()))
@@ -84,8 +94,12 @@ export const hasMigrated = (
   }
 }
 
+const leftStopped = (namespace: string, names: string[]): string =>
+  `Stopped for their migration, and still stopped: ${names.join(', ')}. The next run goes on with the migration, and starts them again.
+  How far it is:  kubectl -n ${namespace} get jobs,deployments`
+
 // Such a pod waits for ever, and its Job never fails (kubelet: pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime).
-const cannotStart = /\b(ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName|CreateContainerConfigError|CreateContainerError)\b/
+const cannotStart = /\b(not scheduled|waits for vault-agent|ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName|CreateContainerConfigError|CreateContainerError)\b/
 
 const namesOf = (jobs: Job[]): string[] => jobs.map(({ metadata: { name } }) => name)
 

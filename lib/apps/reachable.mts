@@ -82,12 +82,15 @@ const foundIn = (answer: Answer, backends: Backend[]): Found => {
 }
 
 /**
- * Makes the step of a node that each backend of the settings answers one of its pods with its own protocol, at the address
+ * Makes the step of a node that each backend of the settings, or those that are asked for, answers one of its pods with its own protocol, at the address
  * and port that the applications use. Needs the netcheck DaemonSet of 03. It is no `always`: in a plan of all scripts the
  * pods may not be there yet. Who tells the story goes on only where all nodes stand.
  */
-export const reachesBackends = (run: Pick<Run, 'kubectl' | 'settings' | 'hosts' | 'chosen' | 'stands'>): ((host: Host) => NodeStep) => {
-  const backends = backendsOf(run.settings)
+export const reachesBackends = (
+  run: Pick<Run, 'kubectl' | 'settings' | 'hosts' | 'chosen' | 'stands'>,
+  isAsked: (key: Backend['key']) => boolean = () => true
+): ((host: Host) => NodeStep) => {
+  const backends = backendsOf(run.settings).filter(({ key }) => isAsked(key))
   const answers = remembered(async () => {
     const hosts = nodesOfApps(run).filter((host) => run.chosen.includes(host) && run.stands(host))
     const said = await askPods(run.kubectl, hosts, () => everyBackend(backends))

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseAllDocuments } from 'yaml'
 import { UsageError } from '../base/errors.mts'
-import { fill, readManifest } from '../cluster/objects.mts'
+import { documents, fill, meaningOf, readManifest } from '../cluster/objects.mts'
+import { inYaml } from '../cluster/values.mts'
 import type { Settings } from '../input/settings.mts'
-import { type App, type Migration, namespaceOf, type Part } from './app.mts'
+import { agentOf } from '../vault/agent.mts'
+import { type App, type Migration, type Part } from './app.mts'
+import { clientOf, filesOf as secretFilesOf, isFromVault, withVault } from './from-vault.mts'
 import { egressTo } from './network.mts'
 import { statefulFaults } from './stateless.mts'
 
@@ -15,13 +17,11 @@ export type Rendered = {
   namespace: string
   base: string
   migrations: (Migration & { job: string; manifest: string })[]
-  workloads: { name: string; manifest: string }[]
+  workloads: { name: string; prepares?: number; manifest: string }[]
   edge: string
 }
 
 const folder = '06_core_apps'
-
-const documents = (texts: string[]): string => texts.map((text) => text.trim()).join('\n---\n')
 
 /**
  * An application's objects. `checksumOf` gets the texts of its configuration: its result stands in every pod template, so
@@ -30,45 +30,64 @@ const documents = (texts: string[]): string => texts.map((text) => text.trim()).
  */
 export const renderApp = async (app: App, settings: Settings, checksumOf: (texts: string[]) => string): Promise<Rendered> => {
   const read = ({ file, values }: Part, more: Part['values'] = {}): Promise<string> => readManifest(`${folder}/${file}`, { ...values, ...more })
-  const own = { NAMESPACE: namespaceOf(app.name) }
+  const own = { NAMESPACE: app.namespace }
+  const fromVault = isFromVault(settings, app)
   const namespace = documents([
-    await readManifest(`${folder}/namespace.yaml`, { ...own, NAME: app.name }),
+    await readManifest(`${folder}/namespace.yaml`, { ...own, NAME: app.name, VAULT: fromVault ? 'on' : 'off' }),
     // Without a rule the API would store the policy in another form than it was given.
     ...(app.uses.length > 0 ? [await readManifest(`${folder}/backends.yaml`, { ...own, BACKENDS: egressTo(settings, app.uses) })] : [])
   ])
   const base = await Promise.all(app.base.map((part) => read(part)))
   const configuration = base.map(meaningOf)
-  const checksum = checksumOf(configuration)
+  const vault = fromVault ? await vaultParts(app, settings) : []
+  // Vault's agent reads its configuration when it starts.
+  const checksum = checksumOf([...configuration, ...vault.slice(0, 1).map(meaningOf)])
+  const ofPods = (manifest: string): string => (fromVault ? withVault(manifest, app.name) : manifest)
   const migrations = await Promise.all(app.migrations.map(async (migration) => {
     const text = await readFile(join(import.meta.dirname, '../../manifests', folder, migration.part.file), 'utf8')
     const nameless = fill(text, { ...migration.part.values, JOB: migration.prefix }, migration.part.file)
     const job = `${migration.prefix}-${createHash('sha256').update([meaningOf(nameless), ...configuration].join('\0')).digest('hex').slice(0, 10)}`
-    return { ...migration, job, manifest: await read(migration.part, { JOB: job }) }
+    return { ...migration, job, manifest: ofPods(await read(migration.part, { JOB: job })) }
   }))
-  const workloads = await Promise.all(app.workloads.map(async ({ name, part }) => ({ name, manifest: await read(part, { CHECKSUM: checksum }) })))
+  const workloads = await Promise.all(app.workloads.map(async ({ part, ...own }) => ({ ...own, manifest: ofPods(await read(part, { CHECKSUM: checksum })) })))
   const edge = await Promise.all(app.edge.map((part) => read(part)))
   const faults = statefulFaults(`manifests/${folder}/${app.name}`, [...base, ...migrations.map(({ manifest }) => manifest), ...workloads.map(({ manifest }) => manifest), ...edge])
   if (faults.length > 0) throw new UsageError(faults)
-  return { namespace, base: documents(base), migrations, workloads, edge: documents(edge) }
+  return { namespace, base: documents([...base, ...vault]), migrations, workloads, edge: documents(edge) }
 }
 
-// A comment is no reason to stop an application for its migration.
-const meaningOf = (text: string): string => JSON.stringify(parseAllDocuments(text).map((one) => one.toJS() as unknown))
+/** What only an application has that gets its secrets from Vault: the configuration of the agent, and what stands around it. */
+const vaultParts = async (app: App, settings: Settings): Promise<string[]> => {
+  const { network, vault: { rotation } } = settings
+  const [hour, minute] = rotation.at.split(':').map(Number)
+  const deployments = app.workloads.map(({ name }) => name)
+  return [
+    await agentOf(settings, clientOf(app), secretFilesOf(settings, app)),
+    await readManifest(`${folder}/vault.yaml`, {
+      NAMESPACE: app.namespace, SCHEDULE: inYaml(`${minute} ${hour} * * *`), KUBECTL: rotation.image,
+      RESTART: inYaml(['rollout', 'restart', ...deployments.map((name) => `deployment/${name}`)]), DEPLOYMENTS: inYaml(deployments),
+      PRIVATE_CIDR: network.private_cidr
+    })
+  ]
+}
+
+/** An application's objects as files, in the order in which they are applied: the name of each without its ending, and its text. */
+export const filesOf = (rendered: Rendered): [string, string][] => [
+  ['1-namespace', rendered.namespace],
+  ['2-base', rendered.base],
+  ...rendered.migrations.map(({ prefix, manifest }): [string, string] => [`3-${prefix}`, manifest]),
+  ...rendered.workloads.map((workload): [string, string] => [`4-${workload.name}`, workload.manifest]),
+  ['5-edge', rendered.edge]
+]
 
 /**
- * Writes an application's objects below a folder, as they are applied: for `kubectl diff -f`, or a repository. Files of an
- * earlier rendering go: a Deployment that is no longer meant would be among them.
+ * Writes files of objects into a folder below another, as they are applied: for `kubectl diff -f`, or a repository. Files of an
+ * earlier rendering go: a Deployment that is no longer meant would be among them. Without files the folder goes too.
  */
-export const writeRendered = async (into: string, { name }: App, rendered: Rendered): Promise<void> => {
+export const writeFolder = async (into: string, name: string, files: [string, string][]): Promise<void> => {
   const own = join(into, name)
   await mkdir(own, { recursive: true })
   for (const old of (await readdir(own)).filter((file) => /^[1-5]-[\w-]+\.yaml$/.test(file))) await rm(join(own, old))
-  const files: [string, string][] = [
-    ['1-namespace', rendered.namespace],
-    ['2-base', rendered.base],
-    ...rendered.migrations.map(({ prefix, manifest }): [string, string] => [`3-${prefix}`, manifest]),
-    ...rendered.workloads.map((workload): [string, string] => [`4-${workload.name}`, workload.manifest]),
-    ['5-edge', rendered.edge]
-  ]
   for (const [file, text] of files) await writeFile(join(own, `${file}.yaml`), `${text.trimEnd()}\n`)
+  if ((await readdir(own)).length === 0) await rmdir(own)
 }

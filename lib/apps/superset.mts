@@ -1,7 +1,8 @@
+import { ingressSources, notOutside } from '../cluster/network.mts'
+import { inYaml, resourceValues } from '../cluster/values.mts'
 import type { Settings } from '../input/settings.mts'
-import type { App } from './app.mts'
-import { ingressSources, notOutside } from './network.mts'
-import { inYaml, isInRegistry, pullSecrets, resourceValues } from './values.mts'
+import { namespaceOf, type App } from './app.mts'
+import { isInRegistry, pullSecretsFor } from './values.mts'
 
 /** PostgreSQL connections of a process: SQLAlchemy's own 5 and 10 more for the 20 threads of web; a child of Celery has one thread. */
 const ofWeb = 15
@@ -14,11 +15,14 @@ const ofCelery = 3
 export const superset = (settings: Settings): App => {
   const { apps: { superset: own, rollout_timeout: timeout }, backends: { postgres, redis, smtp } } = settings
   const { host, image, web, worker, beat } = own
-  const container = { IMAGE: image, PULL_SECRETS: isInRegistry(settings, image) ? pullSecrets(settings) : '[]' }
+  const container = { IMAGE: image, PULL_SECRETS: pullSecretsFor(settings, image) }
+  const login = (user: string, password: string) =>
+    ({ DATABASE_URI: `postgresql://${user}:${encodeURIComponent(password)}@${postgres.address}:${postgres.port}/${own.database}` })
   // Only reports are sent by mail.
   const hasMail = beat && smtp.host !== ''
   return {
     name: 'superset',
+    namespace: namespaceOf('superset'),
     title: 'Superset',
     host,
     isPrivate: isInRegistry(settings, image),
@@ -35,11 +39,12 @@ export const superset = (settings: Settings): App => {
     secret: (of) => ({
       SUPERSET_SECRET_KEY: of('superset-secret-key'),
       GUEST_TOKEN_JWT_SECRET: of('superset-guest-token-secret'),
-      DATABASE_URI: `postgresql://${own.user}:${encodeURIComponent(of('superset-postgres-password'))}@${postgres.address}:${postgres.port}/${own.database}`,
+      ...login(own.user, of('superset-postgres-password')),
       REDIS_URI: `redis://:${encodeURIComponent(of('redis-password'))}@${redis.address}:${redis.port}/${own.redis_database}`,
       ADMIN_PASSWORD: of('superset-admin-password'),
       ...(hasMail && smtp.user !== '' ? { SMTP_PASSWORD: of('smtp-password') } : {})
     }),
+    login,
     uses: [
       {
         backend: 'postgres', database: own.database, user: own.user, password: 'superset-postgres-password',
@@ -61,6 +66,7 @@ export const superset = (settings: Settings): App => {
       },
       ...(beat ? [{ file: 'superset/reports.yaml', values: {} }] : [])
     ],
+    turnedOff: beat ? [] : ['deployment/superset-beat', 'networkpolicy/reports-to-web', 'networkpolicy/web-from-reports'],
     migrations: [{
       part: {
         file: 'superset/migrate.yaml',

@@ -1,9 +1,9 @@
 import { plural } from '../base/words.mts'
+import { ingressSources, notOutside } from '../cluster/network.mts'
 import { manifestStep, readManifest } from '../cluster/objects.mts'
 import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { ClusterStep } from '../run/step.mts'
-import { ingressSources, notOutside } from './network.mts'
 
 type Tenant = Settings['tenants'][number]
 

@@ -1,11 +1,4 @@
 import type { Settings } from '../input/settings.mts'
-import type { Part } from './app.mts'
-
-/** Resources of a container as placeholders of a manifest: CPUS, MEMORY, MOST_MEMORY, with a prefix. */
-export const resourceValues = (
-  { cpus, memory, most_memory }: { cpus: number; memory: number; most_memory: number },
-  prefix = ''
-): Part['values'] => ({ [`${prefix}CPUS`]: cpus, [`${prefix}MEMORY`]: memory, [`${prefix}MOST_MEMORY`]: most_memory })
 
 /** Whether an image is in the private registry of the settings: only then it is pulled with a password. */
 export const isInRegistry = ({ apps: { registry } }: Settings, image: string): boolean =>
@@ -14,9 +7,6 @@ export const isInRegistry = ({ apps: { registry } }: Settings, image: string): b
 /** Where the images of a private registry get their password: the Secret `registry` of the namespace. */
 export const pullSecrets = ({ apps }: Settings): string => (apps.registry.user === '' ? '[]' : '[{name: registry}]')
 
-/** What JSON allows in a text, and YAML refuses or takes for the end of a line. */
-const UNPRINTED = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g
-
-/** Text as a value of YAML: in double quotes, as JSON. */
-export const inYaml = (value: unknown): string =>
-  JSON.stringify(value).replaceAll(UNPRINTED, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+/** The same for an application whose images need not be there: an empty list where none of them is in that registry. */
+export const pullSecretsFor = (settings: Settings, ...images: string[]): string =>
+  (images.some((image) => isInRegistry(settings, image)) ? pullSecrets(settings) : '[]')

@@ -2,7 +2,7 @@ import type { Client } from 'pg'
 import { dropVariables } from '../../base/environment.mts'
 import { isAbort } from '../../base/errors.mts'
 import type { Settings } from '../../input/settings.mts'
-import type { SecretOf } from '../app.mts'
+import type { SecretOf } from '../../secrets/holder.mts'
 import { faultsOf, loginWords, sumOf, type Server } from './postgres-faults.mts'
 import { eachUse, inTime, type Means, type UseOf } from './uses.mts'
 
@@ -93,6 +93,36 @@ export const hasTables = async (settings: Settings, use: PostgresUse, of: Secret
   } catch (error) {
     if (isAbort(error)) throw error
     if (error instanceof Error && 'code' in error && error.code === '3D000') return false
+    throw new Error(loginWords(settings, login, error))
+  }
+}
+
+/** Users of PostgreSQL that Vault has made, and their connections to an application's database. */
+export type LentUsers = {
+  users: number
+  /** Seconds until the first of them ends, unless it is renewed; negative after its end. Nothing where there is none. */
+  left: number | null
+  /** Connections of the application's role itself. */
+  own: number
+}
+
+// How Vault names them by default: v-kubernetes-... (its database plugin for PostgreSQL, defaultUserNameTemplate).
+const lentUsers = `select count(distinct usename) filter (where usename like 'v-%')::int as users,
+  extract(epoch from min(rolvaliduntil) filter (where usename like 'v-%') - now())::int as left,
+  count(*) filter (where usename = current_user and application_name <> 'keybuzz-check')::int as own
+  from pg_stat_activity join pg_roles on rolname = usename where datname = current_database()`
+
+/** Who is logged in to an application's database. It logs in as the application's role, and throws in words where it may not. */
+export const readLentUsers = async (settings: Settings, use: PostgresUse, of: SecretOf, signal: AbortSignal): Promise<LentUsers> => {
+  const login = { user: use.user, database: use.database, password: of(use.password) }
+  try {
+    return await inTime(signal, async (closing) => {
+      const client = await connected(settings, login, closing)
+      const { rows: [row] } = await client.query<LentUsers>(lentUsers)
+      return row!
+    })
+  } catch (error) {
+    if (isAbort(error)) throw error
     throw new Error(loginWords(settings, login, error))
   }
 }

@@ -1,6 +1,6 @@
 import { findingOf, type ClusterStep } from '../../run/step.mts'
+import { pathOf, type Secrets } from '../../secrets/holder.mts'
 import type { App, Use } from '../app.mts'
-import { pathOf } from '../secrets.mts'
 import { adminSecret, type Admins } from './admins.mts'
 import { createInMinio, createInMinioByHand } from './create-minio.mts'
 import { createInPostgres, createInPostgresByHand } from './create-postgres.mts'
@@ -51,7 +51,7 @@ export const acceptsApps = (means: Means, admins: Admins): ClusterStep[] => {
       trial: true
     }]
   ]
-  return steps.flatMap(([backend, step]) => (usesOf(means.apps, backend).length > 0 ? [{ ...step, hint: 'docs/backends.md' }] : []))
+  return steps.flatMap(([backend, step]) => (usesOf(means.apps, backend).length > 0 ? [{ ...step, hint: 'docs/backends.md; a mistyped password is given anew as a changed one: docs/app-secrets.md' }] : []))
 }
 
 /**
@@ -63,10 +63,10 @@ export const refusalOf = async (steps: ClusterStep[]): Promise<string> => {
   return said.filter(Boolean).join('\n')
 }
 
-/** True where the PostgreSQL database of an application has tables. */
-export const isUsed = async ({ settings, of, signal }: Means, { uses }: Pick<App, 'uses'>): Promise<boolean> => {
+/** The PostgreSQL database of an application where it has tables, else ''. Without its password nobody can tell. */
+export const usedDatabase = async ({ settings, of, signal }: Means, { uses }: Pick<App, 'uses'>, { known }: Secrets): Promise<string> => {
   const use = uses.find(({ backend }) => backend === 'postgres') as UseOf<'postgres'> | undefined
-  return use !== undefined && hasTables(settings, use, of, signal)
+  return use && known.has(use.password) && await hasTables(settings, use, of, signal) ? use.database : ''
 }
 
 // The passwords get into the environment of one command, never into its arguments.

@@ -1,7 +1,8 @@
 import { isAbort, messageOf } from '../../base/errors.mts'
 import { printable } from '../../base/words.mts'
 import type { Settings } from '../../input/settings.mts'
-import type { App, SecretOf, Use } from '../app.mts'
+import type { SecretOf } from '../../secrets/holder.mts'
+import type { App, Use } from '../app.mts'
 
 type Uses = Pick<App, 'name' | 'uses'>
 

@@ -1,7 +1,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { deployCoreApps } from '../../../09_k3s_06_deploy_core_apps.mts'
-import { chosenApps, enabledApps, refuseIncomplete } from '../../../lib/apps/apps.mts'
+import { chosenApps, enabledApps, incomplete } from '../../../lib/apps/apps.mts'
+import { renderFault } from '../../../lib/base/errors.mts'
 import { defaultSettings, type Settings } from '../../../lib/input/settings.mts'
 import type { Run } from '../../../lib/run/run.mts'
 import type { ClusterStep } from '../../../lib/run/step.mts'
@@ -13,13 +14,9 @@ const settingsWith = (change: (settings: Settings) => void = () => {}): Settings
   return settings
 }
 const faultsOf = (settings: Settings): string => {
-  try {
-    const apps = enabledApps(settings)
-    refuseIncomplete(settings, apps)
-    return apps.map(({ name }) => name).join(' ')
-  } catch (error) {
-    return (error as Error).message
-  }
+  const apps = enabledApps(settings)
+  const faults = incomplete(settings, apps)
+  return faults.length > 0 ? faults.map(renderFault).join('\n') : apps.map(({ name }) => name).join(' ')
 }
 
 test('the applications come in their order, those that are not enabled are left out', () => {
@@ -60,6 +57,18 @@ test('a validation tells what settings lack in a step, so that the other scripts
   await deployCoreApps.story(run as unknown as Run, { app: undefined, secrets: undefined, render: undefined } as never)
   assert.match(told[0]!, /^settings\.yaml apps\.api\.image: expected an image with a tag/)
   assert.is(told[1], 'skipped')
+})
+
+test('api that gets its secrets from Vault needs to know the command of its image', () => {
+  const settings = defaultSettings()
+  settings.apps.api.image = 'ghcr.io/keybuzzio/platform-api:1.0.0'
+  settings.apps.front.image = 'ghcr.io/keybuzzio/platform-front:1.0.0'
+  settings.vault.apps = ['api']
+  assert.equal(incomplete(settings, enabledApps(settings)).map(({ what }) => what), ['apps.api.command'])
+  settings.apps.api.command = ['node', 'server.js']
+  assert.equal(incomplete(settings, enabledApps(settings)), [])
+  settings.backends.vault.address = ''
+  assert.equal(incomplete(settings, enabledApps(settings)).map(({ what }) => what), ['backends.vault.address'])
 })
 
 test.run()

@@ -111,7 +111,7 @@ test('its configuration', async () => {
     RAILS_ENV: 'production', NODE_ENV: 'production', INSTALLATION_ENV: 'kubernetes', RAILS_LOG_TO_STDOUT: 'true',
     RAILS_SERVE_STATIC_FILES: 'true', LOG_LEVEL: 'info', HOME: '/tmp', FRONTEND_URL: 'https://support.keybuzz.io',
     DEFAULT_LOCALE: 'fr', ENABLE_ACCOUNT_SIGNUP: 'false', WEB_CONCURRENCY: '0', RAILS_MAX_THREADS: '5', SIDEKIQ_CONCURRENCY: '10',
-    POSTGRES_HOST: '10.0.0.10', POSTGRES_PORT: '5432', POSTGRES_DATABASE: 'chatwoot', POSTGRES_USERNAME: 'chatwoot',
+    POSTGRES_HOST: '10.0.0.10', POSTGRES_PORT: '5432', POSTGRES_DATABASE: 'chatwoot',
     REDIS_URL: 'redis://10.0.0.10:6379/1', ACTIVE_STORAGE_SERVICE: 's3_compatible', STORAGE_ENDPOINT: 'http://10.0.0.134:9000',
     STORAGE_BUCKET_NAME: 'chatwoot', STORAGE_REGION: 'us-east-1', STORAGE_FORCE_PATH_STYLE: 'true'
   })
@@ -121,8 +121,8 @@ test('its configuration', async () => {
 test('settings of every kind reach the objects as they were written', async () => {
   const objects = await rendered(chatwoot(odd))
   const data = one(objects, 'ConfigMap', 'chatwoot').data ?? {}
-  assert.equal(['DEFAULT_LOCALE', 'POSTGRES_DATABASE', 'POSTGRES_USERNAME', 'STORAGE_BUCKET_NAME'].map((name) => data[name]),
-    ['no', 'null', 'true', '2024'])
+  assert.equal(['DEFAULT_LOCALE', 'POSTGRES_DATABASE', 'STORAGE_BUCKET_NAME'].map((name) => data[name]),
+    ['no', 'null', '2024'])
   const environment = one(objects, 'ConfigMap', 'chatwoot-environment').data ?? {}
   for (const [name, value] of Object.entries(odd.apps.chatwoot.environment)) assert.is(environment[name], value)
   for (const [name, replicas, memory] of [['chatwoot-web', 5, '200Mi'], ['chatwoot-sidekiq', 4, '400Mi']] as const) {
@@ -152,13 +152,14 @@ test('what it has as secrets is in its Secret and nowhere else', async () => {
     ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY: 'value-of-chatwoot-encryption-primary-key',
     ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY: 'value-of-chatwoot-encryption-deterministic-key',
     ACTIVE_RECORD_ENCRYPTION_KEY_DERIVATION_SALT: 'value-of-chatwoot-encryption-salt',
+    POSTGRES_USERNAME: 'chatwoot',
     POSTGRES_PASSWORD: 'value-of-chatwoot-postgres-password',
     REDIS_PASSWORD: 'value-of-redis-password',
     STORAGE_ACCESS_KEY_ID: 'value-of-chatwoot-minio-access-key',
     STORAGE_SECRET_ACCESS_KEY: 'value-of-chatwoot-minio-secret-key',
     SMTP_PASSWORD: 'value-of-smtp-password'
   })
-  assert.equal([...app.given, ...app.made].map(({ name }) => `value-of-${name}`).toSorted(), Object.values(secret).toSorted())
+  assert.equal([...app.given, ...app.made].map(({ name }) => `value-of-${name}`).toSorted(), Object.values(secret).filter((value) => value !== 'chatwoot').toSorted())
   const environment = Object.keys(Object.assign({}, ...all(await rendered(app), 'ConfigMap').map(({ data }) => data)) as object)
   assert.equal(environment.filter((name) => name in secret), [])
 })

@@ -53,6 +53,9 @@ const cluster = (jobs: Record<string, State>, ends: State, more: More = {}) => {
       jobs['db-2'] = ends
       return ''
     }
+    if (/get job db-[13]/.test(command)) {
+      return JSON.stringify({ metadata: { generation: 1 }, spec: { completions: 1, selector: { matchLabels: { app: 'db' } } }, status: {} })
+    }
     if (command.includes('get job db-2')) {
       return JSON.stringify({
         metadata: { generation: 1 }, spec: { completions: 1, selector: { matchLabels: { app: 'db' } } },
@@ -67,7 +70,9 @@ const cluster = (jobs: Record<string, State>, ends: State, more: More = {}) => {
   }
   const settings = defaultSettings()
   settings.apps.rollout_timeout = 1
-  return { did, step: hasMigrated({ kubectl, settings, signal: interrupt.signal }, 'keybuzz-x', migration, [{ name: 'web', manifest: 'spec: {replicas: 2}' }]) }
+  const said: string[] = []
+  const run = { kubectl, settings, signal: interrupt.signal, note: (line: string) => void said.push(line) }
+  return { did, said, step: hasMigrated(run, 'keybuzz-x', migration, [{ name: 'web', manifest: 'spec: {replicas: 2}' }]) }
 }
 
 test('a migration runs once for its version, without the pods that it must not meet, and the former Job goes', async () => {
@@ -127,10 +132,11 @@ test('an evicted pod is not waited for', async () => {
   assert.equal(did, ['scale deployment web --replicas=0', 'apply the Job'])
 })
 
-test('after an interruption the pods do not meet the Job, which goes on', async () => {
-  const { did, step } = cluster({}, 'Running', { interrupt: new AbortController() })
+test('after an interruption the pods do not meet the Job, which goes on, and it is said that they are stopped', async () => {
+  const { did, said, step } = cluster({}, 'Running', { interrupt: new AbortController() })
   assert.match(await failure(step.change), /aborted/)
   assert.equal(did, ['scale deployment web --replicas=0', 'apply the Job'])
+  assert.match(said.join(), /^Stopped for their migration, and still stopped: web\. The next run /)
 })
 
 test('a Job of another version that is still at work is waited for before anything is stopped', async () => {
@@ -140,6 +146,20 @@ test('a Job of another version that is still at work is waited for before anythi
   setTimeout(() => { jobs['db-1'] = 'Complete' }, 500)
   await changing
   assert.equal(did, ['scale deployment web --replicas=0', 'apply the Job', 'delete job db-1'])
+})
+
+test('while a migration of another version is at work this version is not prepared, though its own has run once', async () => {
+  const { step } = cluster({ 'db-2': 'Complete', 'db-3': 'Running' }, 'Complete')
+  assert.is(await step.check(), 'a migration of another version is still at work: db-3')
+})
+
+test('a Job of another version whose pod cannot start is not waited for', async () => {
+  const pod = { metadata: { name: 'db-1-x', namespace: 'keybuzz-x' }, spec: { nodeName: 'k3s-worker-01' }, status: {
+    phase: 'Pending', containerStatuses: [{ name: 'db', ready: false, state: { waiting: { reason: 'ImagePullBackOff' } } }]
+  } }
+  const { did, step } = cluster({ 'db-1': 'Running' }, 'Complete', { pod })
+  await step.change!()
+  assert.equal(did, ['delete job db-1', 'scale deployment web --replicas=0', 'apply the Job'])
 })
 
 test.run()

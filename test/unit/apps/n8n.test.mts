@@ -137,12 +137,19 @@ test('the Ingress suits n8n: https, websockets of main, files, and answers that 
   assert.is(envOf(containerOf(objects, 'n8n-webhook'))['N8N_GRACEFUL_SHUTDOWN_TIMEOUT'], '300')
 })
 
-test('only the ingress reaches main and webhook processors, nobody a worker, and all reach HTTPS outside', () => {
-  const [inwards, outwards, ...more] = all(objects, 'NetworkPolicy')
+test('only the ingress reaches main and webhook processors, Prometheus every process, and all reach HTTPS outside', () => {
+  const [inwards, metrics, outwards, ...more] = all(objects, 'NetworkPolicy')
   assert.equal(more, [])
   assert.equal(inwards!.spec.podSelector?.matchExpressions, [{ key: 'app', operator: 'In', values: ['n8n-main', 'n8n-webhook'] }])
   assert.equal(inwards!.spec.ingress!.map(({ ports }) => ports), [[{ protocol: 'TCP', port: 5678 }]])
   assert.is(inwards!.spec.ingress![0]!.from.length, 256)
+  assert.equal(metrics!.spec.podSelector?.matchExpressions, [{ key: 'app', operator: 'In', values: ['n8n-main', 'n8n-webhook', 'n8n-worker'] }])
+  assert.equal(metrics!.spec.ingress, [{
+    from: [{
+      namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } }, podSelector: { matchLabels: { app: 'prometheus' } }
+    }],
+    ports: [{ protocol: 'TCP', port: 5678 }]
+  }])
   assert.equal(outwards!.spec.podSelector, {})
   assert.equal(outwards!.spec.egress!.map(({ ports }) => ports), [[{ protocol: 'TCP', port: 443 }]])
 })
@@ -154,7 +161,7 @@ test('its ConfigMap names the backends and the public address', () => {
     N8N_WEBHOOK_URL: 'https://n8n.keybuzz.io/', N8N_EDITOR_BASE_URL: 'https://n8n.keybuzz.io/',
     N8N_PROXY_HOPS: '1', GENERIC_TIMEZONE: 'Europe/Paris', TZ: 'Europe/Paris', EXECUTIONS_MODE: 'queue',
     DB_TYPE: 'postgresdb', DB_POSTGRESDB_HOST: '10.0.0.10', DB_POSTGRESDB_PORT: '5432',
-    DB_POSTGRESDB_DATABASE: 'n8n', DB_POSTGRESDB_USER: 'n8n',
+    DB_POSTGRESDB_DATABASE: 'n8n',
     DB_POSTGRESDB_POOL_SIZE: '4', QUEUE_BULL_REDIS_HOST: '10.0.0.10', QUEUE_BULL_REDIS_PORT: '6379', QUEUE_BULL_REDIS_DB: '2',
     QUEUE_BULL_REDIS_TIMEOUT_THRESHOLD: '60000', QUEUE_BULL_REDIS_KEEP_ALIVE: 'true', N8N_DEFAULT_BINARY_DATA_MODE: 'database',
     N8N_SCHEDULER_ENABLED: 'true', N8N_USE_WORKFLOW_PUBLICATION_SERVICE: 'true', N8N_SCHEDULER_MISFIRE_GRACE: '900',
@@ -171,6 +178,7 @@ test('a secret is in the Secret, and nowhere else', async () => {
   assert.equal(secret, {
     N8N_ENCRYPTION_KEY: '<n8n-encryption-key>',
     N8N_RUNNERS_AUTH_TOKEN: '<n8n-runners-token>',
+    DB_POSTGRESDB_USER: 'n8n',
     DB_POSTGRESDB_PASSWORD: '<n8n-postgres-password>',
     QUEUE_BULL_REDIS_PASSWORD: '<redis-password>',
     N8N_SMTP_PASS: '<smtp-password>'
@@ -234,8 +242,8 @@ test('settings of every kind reach the objects as they were written', async () =
   assert.equal(one(made, 'ConfigMap', 'n8n-environment').data, environment)
   const data = one(made, 'ConfigMap', 'n8n').data!
   assert.equal(
-    ['N8N_HOST', 'DB_POSTGRESDB_DATABASE', 'DB_POSTGRESDB_USER', 'TZ', 'N8N_RUNNERS_MAX_CONCURRENCY'].map((name) => data[name]),
-    ['1.2', 'null', 'yes', 'NO', '25']
+    ['N8N_HOST', 'DB_POSTGRESDB_DATABASE', 'TZ', 'N8N_RUNNERS_MAX_CONCURRENCY'].map((name) => data[name]),
+    ['1.2', 'null', 'NO', '25']
   )
   assert.is(one(made, 'Deployment', 'n8n-worker').spec.replicas, 9)
   assert.equal(containerOf(made, 'n8n-worker').args, ['worker', '--concurrency=25'])

@@ -89,7 +89,7 @@ test('what every node has seen is told at the first, and what one hangs up on or
   const { port } = gone.address() as AddressInfo
   gone.close()
   await once(gone, 'close')
-  settings.backends.vault = { address: '127.0.0.1', port }
+  Object.assign(settings.backends.vault, { address: '127.0.0.1', port })
   const { postgres, redis } = settings.backends
   const [first, second] = await words(settings)
   assert.equal(first?.split('\n'), [

@@ -5,7 +5,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parseAllDocuments } from 'yaml'
 import { api } from '../../../lib/apps/api.mts'
-import { renderApp, writeRendered, type Rendered } from '../../../lib/apps/render.mts'
+import { filesOf, renderApp, writeFolder, type Rendered } from '../../../lib/apps/render.mts'
 import { defaultSettings, type Settings } from '../../../lib/input/settings.mts'
 
 const settingsOf = (own: Partial<Settings['apps']['api']> = {}): Settings => {
@@ -51,7 +51,7 @@ test('a manifest that would put a database into the cluster is refused', async (
 test('an application is written as plain YAML, in the order in which it is applied, without its secrets', async () => {
   const into = mkdtempSync(join(tmpdir(), 'keybuzz-render-'))
   const settings = settingsOf()
-  await writeRendered(into, api(settings), await render(settings))
+  await writeFolder(into, 'api', filesOf(await render(settings)))
   assert.equal(readdirSync(join(into, 'api')), ['1-namespace.yaml', '2-base.yaml', '3-api-migrate.yaml', '4-api.yaml', '5-edge.yaml'])
   const kinds = readdirSync(join(into, 'api')).flatMap((file) =>
     parseAllDocuments(readFileSync(join(into, 'api', file), 'utf8')).map((one) => {
@@ -65,8 +65,17 @@ test('what an earlier rendering has left goes, and files of others stay', async 
   const into = mkdtempSync(join(tmpdir(), 'keybuzz-render-'))
   mkdirSync(join(into, 'api'))
   for (const file of ['4-gone.yaml', 'kustomization.yaml', '4-note.md']) writeFileSync(join(into, 'api', file), '')
-  await writeRendered(into, api(settingsOf()), await render(settingsOf()))
+  await writeFolder(into, 'api', filesOf(await render(settingsOf())))
   assert.equal(readdirSync(join(into, 'api')).filter((file) => /gone|kustom|note/.test(file)), ['4-note.md', 'kustomization.yaml'])
+})
+
+test('what is not enabled any more has no folder, unless somebody keeps a file there', async () => {
+  const into = mkdtempSync(join(tmpdir(), 'keybuzz-render-'))
+  await writeFolder(into, 'tenants', [['1-red', 'kind: Namespace']])
+  assert.equal(readdirSync(join(into, 'tenants')), ['1-red.yaml'])
+  await writeFolder(into, 'tenants', [])
+  await writeFolder(into, 'superset', [])
+  assert.equal(readdirSync(into), [])
 })
 
 test.run()

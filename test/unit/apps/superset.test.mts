@@ -43,17 +43,25 @@ test('beat is there only when settings say so, and so is what only reports need'
     ['from-the-ingress', 'https-outside', 'reports-to-web', 'web-from-reports', 'superset-web', 'superset-worker', 'superset-beat'])
 })
 
+test('what beat brings goes where settings turn it off', async () => {
+  const named = async (of: Settings): Promise<string[]> =>
+    (await rendered(superset(of))).filter(({ kind }) => kind !== 'ConfigMap' && kind !== 'Job').map(({ kind, metadata: { name } }) => `${kind.toLowerCase()}/${name}`)
+  const without = await named(settings)
+  const more = (await named(withBeat)).filter((one) => !without.includes(one))
+  assert.equal(superset(settings).turnedOff.toSorted(), more.toSorted())
+  assert.equal(superset(withBeat).turnedOff, [])
+})
+
 test('its database is migrated while none of its pods is at work, and the administrator is made', async () => {
   const alone = (of: Settings): string[][] => superset(of).migrations.map((migration) => migration.alone)
   assert.equal(alone(settings), [['superset-web', 'superset-worker']])
   assert.equal(alone(withBeat), [['superset-web', 'superset-worker', 'superset-beat']])
   const { command, env, resources } = migrationOf(await rendered(superset(odd)))
   assert.equal(command?.slice(0, 2), ['sh', '-ec'])
-  assert.equal(command?.[2]?.trim().split('\n').map((line) => line.split(' ').slice(0, 3).join(' ')),
-    ['superset db upgrade', 'superset init', 'superset fab create-admin'])
+  assert.equal(command?.[2]?.trim().split('\n').filter((line) => !line.startsWith('#')).map((line) => line.split(' ').slice(0, 3).join(' ')),
+    ['superset db upgrade', 'superset init', 'export FLASK_FAB_CREATE_ADMIN_PASSWORD="$ADMIN_PASSWORD"', 'superset fab create-admin'])
   assert.equal(env, [
-    { name: 'ADMIN', value: '-007' }, { name: 'ADMIN_EMAIL', value: 'admin@bi.example.com' },
-    { name: 'FLASK_FAB_CREATE_ADMIN_PASSWORD', valueFrom: { secretKeyRef: { name: 'superset', key: 'ADMIN_PASSWORD' } } }
+    { name: 'ADMIN', value: '-007' }, { name: 'ADMIN_EMAIL', value: 'admin@bi.example.com' }
   ])
   assert.equal(resources?.requests, { cpu: '250m', memory: '1Gi' })
 })

@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parse, parseAllDocuments } from 'yaml'
-import { ingressSources, notOutside } from '../../../lib/apps/network.mts'
+import { ingressSources, notOutside } from '../../../lib/cluster/network.mts'
 import { hasTenant, noTenantLeft, tenantManifest } from '../../../lib/apps/tenant.mts'
 import { readManifest } from '../../../lib/cluster/objects.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'

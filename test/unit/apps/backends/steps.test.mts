@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Use } from '../../../../lib/apps/app.mts'
 import type { Admins } from '../../../../lib/apps/backends/admins.mts'
-import { acceptsApps, refusalOf } from '../../../../lib/apps/backends/steps.mts'
+import { acceptsApps, refusalOf, usedDatabase } from '../../../../lib/apps/backends/steps.mts'
 import { Secret } from '../../../../lib/input/secrets.mts'
 import { closedPort } from '../../../support/servers.mts'
 import { unreadable } from '../../../support/node-shell.mts'
@@ -25,6 +25,13 @@ test('only backends that an application uses are asked, and what is written is a
 
 test('no step refuses a plan of other scripts', () => {
   assert.equal(acceptsApps(meansOf({ n8n: redis, api: minio }, 'redis', 1), noAdmin).filter(({ always }) => always), [])
+})
+
+test('a database is in use for nobody who cannot ask it: without its password, or where there is none', async () => {
+  const means = meansOf({ n8n: postgres }, 'redis', 1)
+  const knowing = (...names: string[]) => ({ given: [], known: new Map(names.map((name) => [name, new Secret('hidden')])) })
+  assert.is(await usedDatabase(means, { uses: [postgres] }, knowing()), '')
+  assert.is(await usedDatabase(means, { uses: [redis] }, knowing('redis-password')), '')
 })
 
 test('how to look by hand can be read by a shell, and names the file of the password', () => {
