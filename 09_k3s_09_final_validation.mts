@@ -3,11 +3,11 @@
 //
 // Is the whole cluster fit? It runs the checks of all scripts before it and its own (etcd, certificates, versions,
 // capacity, security), changes nothing, and names the evidence of each. It runs alone, or as the last script of
-// apply_all. With --drill it then takes the etcd leader, a worker, an ingress pod and a server's network away, one after
+// apply_all. With --drill it then takes the etcd leader, a worker, an ingress pod, a server's network and Vault away, one after
 // the other under live traffic, puts each back, and measures how long users would notice. It asks before, and refuses a
 // cluster that is not fit.
 //
-// Needs:   09_k3s_06.
+// Needs:   09_k3s_08.
 // Changes: nothing that stays. Some checks make objects of their own and remove them: the Ingress canary and a Secret
 //          in keybuzz-netcheck, the namespace keybuzz-volume-trial. --drill takes nodes away and puts them back.
 // Undo:    nothing to undo.

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAbort, messageOf } from '../base/errors.mts'
+import type { Settings } from '../input/settings.mts'
 import type { Run } from '../run/run.mts'
 import { takeAway, untilWell, type DrillRow } from './away.mts'
 import { clusterFaults, leaseOf, withPods } from './cluster.mts'
@@ -7,6 +8,7 @@ import { clean } from './cuts.mts'
 import { isolateLeader, killIngress, killLeader, loseLeader, loseWorker, type EventContext } from './events.mts'
 import type { Power } from './power.mts'
 import { apiEndpoint, httpEndpoints, startTraffic } from './traffic.mts'
+import { loseVault } from './vault.mts'
 
 /** The drill could not go on. It holds what was measured until then. */
 export class DrillFailed extends Error {
@@ -31,8 +33,8 @@ type Options = {
 }
 
 /**
- * The failover drill. Takes away the etcd leader's k3s, its machine, a worker, an ingress pod and the leader's
- * connections to the other servers, one after the other, under requests to the API and through both HTTP load
+ * The failover drill. Takes away the etcd leader's k3s, its machine, a worker, an ingress pod, the leader's connections to
+ * the other servers and, where there is a Vault, a worker's way to it, one after the other, under requests to the API and through both HTTP load
  * balancers, and measures for how long they were not answered. Everything is given back, also where the drill is
  * interrupted, and each event waits until all is well again. Throws where the cluster is not well before it, or does
  * not get over an event as it should.
@@ -56,7 +58,7 @@ export const drill = async (run: Run, { canaryHost, power, calm = 3 }: Options):
   let broken: unknown
   try {
     const { busybox } = await run.release()
-    await withPods({ kubectl, signal, busybox }, () => inTurn(context, rows).catch((error: unknown) => {
+    await withPods({ kubectl, signal, busybox }, () => inTurn(context, settings, rows).catch((error: unknown) => {
       broken = error
       throw error
     }))
@@ -72,10 +74,12 @@ export const drill = async (run: Run, { canaryHost, power, calm = 3 }: Options):
   }
 }
 
-const inTurn = async (context: EventContext, rows: DrillRow[]): Promise<void> => {
+const inTurn = async (context: EventContext, settings: Settings, rows: DrillRow[]): Promise<void> => {
   const { signal, note, calm } = context
+  const ofVault = settings.backends.vault.address === '' ? [] : [(its: EventContext) => loseVault(its, settings)]
+  const events = [killLeader, loseLeader, loseWorker, killIngress, isolateLeader, ...ofVault]
   await sleep(calm * 1000, undefined, { signal })
-  for (const event of [killLeader, loseLeader, loseWorker, killIngress, isolateLeader]) {
+  for (const event of events) {
     await mayGoOn(context, rows.length === 0 ? 0 : 120)
     const row = await takeAway(context, await event(context))
     const [api, http, restored] = [row.api.outage, row.http.outage, row.restored].map((seconds) => `${seconds.toFixed(1)} s`)

@@ -9,7 +9,7 @@ import { valueAt } from '../../lib/input/yaml.mts'
 const root = join(import.meta.dirname, '../..')
 const scripts = globSync('09_*.mts', { cwd: root })
 
-const pages = ['README.md', ...globSync('docs/*.md', { cwd: root }).toSorted()].map((name) => {
+const pages = ['README.md', ...globSync('docs/**/*.md', { cwd: root }).toSorted()].map((name) => {
   const text = readFileSync(join(root, name), 'utf8')
   const console = [...text.matchAll(/^ *```console\n(.*?)^ *```$/gms)].flatMap(([, code = '']) => code.split('\n'))
   const prose = text.replaceAll(/^ *```.*?^ *```$/gms, '')
@@ -46,7 +46,7 @@ const flagsIn = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*
 const flagsOf = (script: string): string[] =>
   [script, 'lib/run/script.mts'].flatMap((file) => {
     const text = readFileSync(join(root, file), 'utf8')
-    return [...text.matchAll(/'?\b([a-z][a-z-]*)'?: (?:flag|value|output)\(/g)].map(([, name]) => `--${name}`)
+    return [...text.matchAll(/'?\b([a-z][a-z-]*)'?: (?:instead\()?(?:flag|value|output)\(/g)].map(([, name]) => `--${name}`)
   })
 
 test('every flag is one of the script that it stands beside', () => {

@@ -5,7 +5,7 @@ import { readInventory } from '../../lib/input/inventory.mts'
 import { readSettings } from '../../lib/input/settings.mts'
 import type { ContainerInspectInfo } from 'dockerode'
 import { foundAs } from '../lab/boot.mts'
-import { backends, balancers, machines, nodes, services } from '../lab/containers.mts'
+import { alerts, backends, balancers, machines, nodes, services, vault } from '../lab/containers.mts'
 import { recipe } from '../lab/recipe.mts'
 
 const root = new URL('../..', import.meta.url).pathname
@@ -24,7 +24,7 @@ test('the settings name machines that are there', async () => {
 })
 
 test('each stateful service is on its address of the settings, and of servers.tsv', async () => {
-  const { backends: { postgres, redis, rabbitmq, minio, mariadb } } = await readSettings(`${root}test/lab/settings.yaml`)
+  const { backends: { postgres, redis, rabbitmq, minio, mariadb, vault: outside } } = await readSettings(`${root}test/lab/settings.yaml`)
   const servers = await readFile(`${root}servers.tsv`, 'utf8')
   const proxy = await readFile(`${root}test/lab/images/tools/rootfs/etc/haproxy/lb-haproxy.cfg`, 'utf8')
   const [lb] = services.filter(({ name }) => name === 'lb-haproxy')
@@ -38,26 +38,39 @@ test('each stateful service is on its address of the settings, and of servers.ts
   const addressOf = (service: string) => backends.find(({ command }) => command?.[0] === service)?.private
   assert.is(addressOf('minio'), minio.address)
   assert.is(addressOf('mariadb'), mariadb.address)
+  assert.is(vault.private, outside.address)
+  assert.ok(servers.includes(`\t${vault.name}\t${vault.private}\t`))
 })
 
 test("the resolver sends the applications' hosts to the public load balancers", async () => {
-  const { apps: { api, front, chatwoot, n8n, superset } } = await readSettings(`${root}test/lab/settings.yaml`)
-  const hosts = [api, front, chatwoot, n8n, superset].map(({ host }) => host).join(',')
+  const { apps: { api, front, chatwoot, n8n, superset }, monitoring: { grafana } } = await readSettings(`${root}test/lab/settings.yaml`)
+  const hosts = [api, front, chatwoot, n8n, superset, grafana].map(({ host }) => host).join(',')
   const text = await readFile(`${root}test/lab/images/tools/rootfs/etc/lab/dnsmasq.conf`, 'utf8')
   for (const one of balancers) assert.ok(text.includes(`host-record=${hosts},${one.private}\n`), one.name)
 })
 
-test('the bastion has what an operator gives, and the stateful services have all secrets; nobody else has any', async () => {
+test('the bastion has what an operator gives, the stateful services have all secrets, the mail server its own; nobody else has any', async () => {
   const key = { secret: '', open: '' }
   const keys = new Map(machines.map(({ name }) => [name, key]))
   const mounts = [{ machine: 'minio-01', from: '/here', to: '/opt/minio' }]
+  const given = [{ machine: 'vault-01', file: { content: '', target: '/etc/vault.d/key.pem', mode: 0o600 } }]
   for (const machine of machines) {
-    const { create, host, files } = await recipe(machine, { keys, mounts })
+    const { create, host, files } = await recipe(machine, { keys, mounts, given })
     const secrets = files.filter(({ target }) => target.startsWith('/etc/lab/') && target.endsWith('secrets'))
     for (const { mode } of secrets) assert.is(mode, 0o600)
-    assert.is(secrets.length, machine.name === 'bastion' ? 2 : backends.includes(machine) ? 1 : 0, machine.name)
+    assert.is(secrets.length, machine.name === 'bastion' ? 2 : backends.includes(machine) || machine === alerts ? 1 : 0, machine.name)
+    if (machine === alerts) assert.match(secrets[0]!.content, /^KEYBUZZ_SMTP_PASSWORD=.+\n$/)
     assert.is(create.Env?.some((line) => line.startsWith('KEYBUZZ_')) ?? false, machine.name === 'bastion')
     assert.is(host.Binds?.includes('/here:/opt/minio:ro'), machine.name === 'minio-01')
+    assert.is(files.includes(given[0]!.file), machine.name === 'vault-01')
+  }
+})
+
+test('what is on /run of a machine does not survive its power: chronyd would refuse to start beside it', async () => {
+  const keys = new Map(machines.map(({ name }) => [name, { secret: '', open: '' }]))
+  for (const machine of machines) {
+    const { host } = await recipe(machine, { keys, mounts: [], given: [] })
+    assert.ok(host.Tmpfs?.['/run'], machine.name)
   }
 })
 

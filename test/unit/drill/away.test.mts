@@ -69,6 +69,7 @@ test('an event is measured from before the cut until all is well', async () => {
   let failing = false
   const { take, notes } = start({}, () => (failing ? 'connection refused' : ''))
   await sleep(1100)
+  const from = performance.now()
   const row = await take(async () => {
     failing = true
     await sleep(600)
@@ -78,12 +79,13 @@ test('an event is measured from before the cut until all is well', async () => {
   assert.equal(done(), ['cut', 'undo'])
   assert.equal(notes, ['a server dies: k3s-master-02, cut off'])
   assert.equal([row.what, row.target, row.how, row.leader, row.rescheduled], ['a server dies', 'k3s-master-02', 'cut off', 0.4, undefined])
-  assert.ok(row.away > 0.55 && row.away < 2, `away ${row.away}`)
-  assert.ok(row.api.outage > 0.55 && row.api.outage < 2, `outage ${row.api.outage}`)
-  assert.ok(row.api.failed > 5 && row.api.failed === row.api.why['connection refused'])
-  assert.ok(row.api.requests > row.api.failed + 20, 'also before and after')
+  const whole = (performance.now() - from) / 1000
+  assert.ok(row.away > 0.55 && row.away < whole, `away ${row.away}`)
+  assert.ok(row.api.outage > 0.55 && row.api.outage < whole, `outage ${row.api.outage}`)
+  assert.ok(row.api.failed > 0 && row.api.failed === row.api.why['connection refused'])
+  assert.ok(row.api.requests > row.api.failed + 2, 'also before and after')
   assert.is(row.http.outage, 0)
-  assert.ok(row.restored < 4, `restored ${row.restored}`)
+  assert.ok(row.restored < whole, `restored ${row.restored}`)
 })
 
 test('ctrl-C gives back at once what was taken away, and is told', async () => {
@@ -102,8 +104,10 @@ test('ctrl-C gives back at once what was taken away, and is told', async () => {
 test('ctrl-C in the middle of the cut gives back too', async () => {
   sshThat('exec sleep 30')
   const { take, interrupt } = start()
-  setTimeout(() => interrupt.abort(), 300)
-  assert.is((await failure(take(never))).name, 'AbortError')
+  const taking = failure(take(never))
+  while (!done().includes('cut')) await sleep(20)
+  interrupt.abort()
+  assert.is((await taking).name, 'AbortError')
   assert.equal(done(), ['cut', 'undo'])
 })
 

@@ -80,7 +80,7 @@ const start = ({ etcd = [leader, follower, follower], left = '', unready, voters
   const settings = defaultSettings()
   const { signal } = interrupt
   const run: Run = createRun({
-    mode: 'apply', script: 'x', hosts: few, chosen: few, pending: false, signal, kubectl, ssh: createSsh({ signal }),
+    mode: 'apply', script: 'x', hosts: few, machines: [], chosen: few, pending: false, signal, kubectl, ssh: createSsh({ signal }),
     release: async () => ({ ...releaseByName(settings), busybox: 'rancher/mirrored-library-busybox:1.99' }),
     settings: { ...settings, load_balancers: { api: { address: '127.0.0.1', port: 1, names: [] }, http: [] } },
     listener: { begins: () => {}, ends: () => {}, outcome: () => {}, note: (line) => notes.push(line) }

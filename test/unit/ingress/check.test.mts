@@ -53,9 +53,8 @@ test('checks until they agree, and until the time is over', async () => {
 
 test('as many checks as retries say; one answer that is enough gives up the others', async () => {
   assert.equal((await makeChecks('127.0.0.80', { ...check, retries: 2 })).map(({ status }) => status === 200), [false, false])
-  const started = performance.now()
-  await makeChecks('127.0.0.80', { ...check, retries: 10 }, { enough: () => true })
-  assert.ok(performance.now() - started < 900)
+  const answers = await makeChecks('127.0.0.80', { ...check, retries: 10 }, { enough: () => true })
+  assert.equal([answers[0]!.error, answers[9]!.error], ['connection refused', 'interrupted'])
 })
 
 test.run()

@@ -54,7 +54,7 @@ const host = (name: string, address = '192.0.2.1'): Host => ({
 
 const runOf = (hosts: Host[], kubectl: Kubectl, signal = new AbortController().signal) =>
   createRun({
-    mode: 'validate', script: '09_k3s_09', hosts, chosen: hosts, settings: defaultSettings(), pending: false, signal, kubectl,
+    mode: 'validate', script: '09_k3s_09', hosts, machines: [], chosen: hosts, settings: defaultSettings(), pending: false, signal, kubectl,
     ssh: createSsh({ signal }), release: () => { throw new Error('the release is not needed') },
     listener: { begins: () => {}, ends: () => {}, note: () => {}, outcome: () => {} }
   })
