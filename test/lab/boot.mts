@@ -48,8 +48,9 @@ export const untilReady = async (engine: Engine, machine: Machine): Promise<void
   try {
     await Wait.forSuccessfulCommand(loop).withStartupTimeout(120_000).waitUntilReady(container)
   } catch (error) {
+    const runs = (await inspect(engine, machine))?.State.Running === true
     throw new Error(
-      `it runs but is not ready after two minutes: ${machine.ready}. Look with` +
+      `it ${runs ? `runs but is not ready after two minutes: ${machine.ready}` : 'ended by itself'}. Look with` +
         ` \`docker logs ${containerName(machine)}\` and \`npm run lab -- shell ${machine.name}\`.`,
       { cause: error }
     )

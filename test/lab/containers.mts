@@ -14,6 +14,8 @@ export type Machine = {
   ready: string
 }
 
+const booted = "systemctl is-system-running | grep -qE 'running|degraded' && ss -Hltn sport = 22 | grep -q ."
+
 const node = (name: string, last: number): Machine => ({
   name,
   image: 'node',
@@ -23,7 +25,7 @@ const node = (name: string, last: number): Machine => ({
     { name: `${name}-rancher`, folder: '/var/lib/rancher' },
     { name: `${name}-kubelet`, folder: '/var/lib/kubelet' }
   ],
-  ready: "systemctl is-system-running | grep -qE 'running|degraded' && ss -Hltn sport = 22 | grep -q ."
+  ready: booted
 })
 
 /** The eight servers of servers.tsv, on their documented addresses. */
@@ -47,6 +49,15 @@ export const bastion: Machine = {
   ready: 'test -s /root/.ssh/id_ecdsa && mountpoint -q /opt/keybuzz/settings.yaml'
 }
 
+/** What gets the monitoring's messages in an operator's place, by webhook, chat and mail, and keeps them for tests. */
+export const alerts: Machine = {
+  name: 'alerts-01',
+  image: 'tools',
+  private: '10.0.0.160',
+  command: ['/usr/local/lib/lab/alerts'],
+  ready: 'ss -Hltn sport = 8080 | grep -q . && ss -Hltn sport = 2525 | grep -q .'
+}
+
 /** The machines around the nodes. One entry here, and its configuration in images/tools, is a new one. */
 export const services: Machine[] = [
   {
@@ -62,7 +73,8 @@ export const services: Machine[] = [
     private: '10.0.0.10',
     command: ['haproxy', '-W', '-db', '-f', '/etc/haproxy/lb-haproxy.cfg'],
     ready: 'ss -Hltn sport = 6443 | grep -q .'
-  }
+  },
+  alerts
 ]
 
 const backend = (name: string, last: number, service: string, folder: string): Machine => ({
@@ -76,6 +88,16 @@ const backend = (name: string, last: number, service: string, folder: string): M
 
 /** MinIO, whose program is built rather than installed. */
 export const minio = backend('minio-01', 134, 'minio', '/var/lib/minio')
+
+/** Vault, on a server of its own with systemd and a firewall. Its program is built. It starts sealed. */
+export const vault: Machine = {
+  name: 'vault-01',
+  image: 'node',
+  private: '10.0.0.150',
+  public: '198.51.100.150',
+  volumes: [{ name: 'vault-01', folder: '/var/lib/vault' }],
+  ready: booted
+}
 
 /** The stateful services. Those of servers.tsv are on its addresses; lb-haproxy stands in front of the first three. */
 export const backends: Machine[] = [
@@ -96,7 +118,7 @@ export const balancers: Machine[] = [5, 6].map((last, index) => ({
   ready: 'ss -Hltn sport = 80 | grep -q . && ss -Hltn sport = 443 | grep -q .'
 }))
 
-export const machines: Machine[] = [bastion, ...services, ...balancers, ...backends, ...nodes]
+export const machines: Machine[] = [bastion, ...services, ...balancers, ...backends, vault, ...nodes]
 
 /** The machine of that name; throws with the names there are. */
 export const machine = (name: string): Machine => {

@@ -7,13 +7,15 @@ import { down } from './down.mts'
 import { engine } from './engine.mts'
 import { attach } from './exec.mts'
 import { createProgress } from './progress.mts'
+import { realApps } from './real-apps.mts'
 import { status } from './status.mts'
 import { up } from './up.mts'
 
 const help = `A complete KeyBuzz network on this machine, in containers: eight nodes, a bastion, three load
-balancers, the stateful services.
+balancers, the stateful services, Vault.
 
   npm run lab -- up                 make it, or mend it; nothing where it runs
+  npm run lab -- up --real-apps     the same, with the real n8n and Superset instead of stand-ins
   npm run lab -- status             what runs (exit 1 where something does not)
   npm run lab -- shell [MACHINE]    a shell on the bastion, or on another machine
   npm run lab -- run COMMAND ...    a command in the bastion, in the project's folder
@@ -30,8 +32,8 @@ const inBastion = async (argv: string[]): Promise<number> => {
 }
 
 const commands: Record<string, (rest: string[]) => Promise<number>> = {
-  up: async () => {
-    const { release } = await up(progress)
+  up: async (rest) => {
+    const { release } = await up(progress, { realApps: realApps(rest) })
     const took = progress.durations()
     if (took) process.stderr.write(`${took}\n`)
     const double = release.official ? '' : ", the lab's double of it (test/lab/k3s/README.md)"

@@ -1,5 +1,5 @@
 import { ignore, mend, powerOff, remove, untilReady } from './boot.mts'
-import { backends, bastion as bastionMachine, machine, nodes as allNodes } from './containers.mts'
+import { backends, bastion as bastionMachine, machine, nodes as allNodes, vault } from './containers.mts'
 import { engine as reachEngine, type Docker, type Engine } from './engine.mts'
 import { capture, start as begin, type ExecOptions, type Result, type Running } from './exec.mts'
 import { down } from './down.mts'
@@ -7,6 +7,7 @@ import { locked } from './lock.mts'
 import { createProgress } from './progress.mts'
 import { containerName } from './recipe.mts'
 import { bootAll, gather, up, type Lab } from './up.mts'
+import { unsealVault } from './vault.mts'
 
 export type { ExecOptions, Result, Running } from './exec.mts'
 
@@ -42,6 +43,9 @@ export const start = async (name: string): Promise<void> => {
   await untilReady(await engine(), one)
 }
 
+/** Unseals Vault, as operators do after each of its starts. */
+export const unseal = async (): Promise<void> => unsealVault(await engine())
+
 /** A power failure and what follows: the machine is killed and started. */
 export const restart = async (name: string): Promise<void> => {
   await kill(name)
@@ -49,21 +53,22 @@ export const restart = async (name: string): Promise<void> => {
 }
 
 /**
- * Makes machines anew as bare as `up` made them: containers and volumes. By default every node, the bastion's home and
- * the stateful services: databases whose keys the bastion has no more are refused. Addresses and host keys stay, so
+ * Makes machines anew as bare as `up` made them: containers and volumes. By default every node, the bastion's home, the
+ * stateful services and Vault: databases whose keys the bastion has no more are refused. Addresses and host keys stay, so
  * known_hosts is still right.
  */
-export const reset = (names: string[] = [bastionMachine, ...backends, ...allNodes].map(({ name }) => name)): Promise<void> =>
+export const reset = (names: string[] = [bastionMachine, ...backends, vault, ...allNodes].map(({ name }) => name)): Promise<void> =>
   locked(() => undefined, async () => {
     const progress = createProgress({ terminal: false })
     const some = names.map(machine)
     const there = await engine()
     await Promise.all(some.map((one) => remove(there, one)))
     await bootAll(some, await gather(there, progress), progress)
+    if (names.includes(vault.name)) await unsealVault(there)
   })
 
 /** Brings the lab up; a moment where it is. */
-export const labUp = (): Promise<Lab> => up(createProgress())
+export const labUp = (options: Parameters<typeof up>[1] = {}): Promise<Lab> => up(createProgress(), options)
 
 /** Takes the lab away. */
 export const labDown = (): Promise<void> => down(createProgress())

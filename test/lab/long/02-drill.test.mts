@@ -24,7 +24,7 @@ wait $drill; tail -n 40 /tmp/typescript >&2; cat /root/drill.json`])
 
 test('the drill takes each part away under traffic, puts it back, and tells what anybody noticed', async () => {
   const { drill: rows } = await drill()
-  assert.equal(rows.map(({ what }) => what.replace(/ .*/, '')).length, 5)
+  assert.equal(rows.map(({ what }) => what.replace(/ .*/, '')).length, 6)
   for (const { what, target, api, http, rescheduled } of rows) {
     console.log(`  ${what} (${target}): API away ${api.outage.toFixed(1)} s, ${api.failed} of ${api.requests} failed; HTTP ${http.outage.toFixed(1)} s, ${http.failed} of ${http.requests}${rescheduled === undefined ? '' : `; pods elsewhere after ${rescheduled.toFixed(0)} s`}`)
     assert.ok(api.requests > 10 && http.requests > 20)

@@ -2,8 +2,8 @@
 // release or the lab's own, which must not differ here. The cluster is as the scripts have left it, and stays so. What
 // waits long is in test/lab/long/01-contract.test.mts.
 import * as assert from 'uvu/assert'
-import { bastion, exec, labUp } from '../nodes.mts'
-import { everyNode, kubectl, masters, nodesThatAre, on, until, workers } from './cluster.mts'
+import { exec, labUp } from '../nodes.mts'
+import { everyNode, kubectl, masters, nodesThatAre, on, tryKubectl, until, workers } from './cluster.mts'
 import { test } from './timed.mts'
 
 await labUp()
@@ -18,6 +18,7 @@ type Node = {
   status: { addresses: { type: string; address: string }[]; nodeInfo: { kubeletVersion: string } }
 }
 const nodes = async (): Promise<Node[]> => ((await jsonOf('get', 'nodes')) as { items: Node[] }).items
+const addressOf = async (name: string): Promise<string> => internal((await nodes()).find(({ metadata }) => metadata.name === name)!)
 const internal = (node: Node): string => node.status.addresses.find(({ type }) => type === 'InternalIP')?.address ?? ''
 
 /** Status and body of a GET on a server's 6443, as seen from another node; credentials travel on stdin. */
@@ -82,14 +83,112 @@ test('the certificate of 6443 holds what tls-san names (docs: cli/server.md, tls
   for (const name of [...wanted.split('\n'), '127.0.0.1', '10.43.0.1', 'kubernetes.default.svc']) assert.match(held, name)
 })
 
-test('etcd tells its health and metrics on loopback 2381 alone (docs: cli/server.md, etcd-expose-metrics; k3s: pkg/etcd)', async () => {
+test('etcd tells its health and metrics in plain HTTP on 2381 of loopback and of node-ip (docs: cli/server.md, etcd-expose-metrics; k3s: pkg/etcd/etcd.go, listenMetricsURLs)', async () => {
   for (const server of masters) {
+    const address = await addressOf(server)
     assert.match(await on(server, 'curl -sf http://127.0.0.1:2381/health'), '"health":"true"')
-    const metrics = await on(server, 'curl -sf http://127.0.0.1:2381/metrics')
+    const metrics = await on(server, `curl -sf http://${address}:2381/metrics`)
     for (const line of ['etcd_server_has_leader 1', 'etcd_server_is_learner 0']) assert.match(metrics, line)
     assert.match(metrics, /^etcd_disk_wal_fsync_duration_seconds_count \d+/m)
-    assert.is(await on(server, "ss -Hltn 'sport = 2381' | awk '{ print $4 }'"), '127.0.0.1:2381')
+    const listening = await on(server, "ss -Hltn 'sport = 2381' | awk '{ print $4 }'")
+    assert.equal(listening.split('\n').toSorted(), [`${address}:2381`, '127.0.0.1:2381'])
   }
+})
+
+/** Has a service account that may read metrics, as Prometheus may, while something is done with its token. */
+const withReader = async (use: (token: string) => Promise<void>): Promise<void> => {
+  const [name, rbac] = ['contract', 'rbac.authorization.k8s.io']
+  const items = [
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'default' } },
+    {
+      apiVersion: `${rbac}/v1`, kind: 'ClusterRole', metadata: { name },
+      rules: [{ apiGroups: [''], resources: ['nodes/metrics'], verbs: ['get'] }, { nonResourceURLs: ['/metrics'], verbs: ['get'] }]
+    },
+    {
+      apiVersion: `${rbac}/v1`, kind: 'ClusterRoleBinding', metadata: { name },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name }, subjects: [{ kind: 'ServiceAccount', name, namespace: 'default' }]
+    }
+  ]
+  const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
+  const { exitCode, stderr } = await tryKubectl(['create', '-f', '-'], { input: list })
+  try {
+    assert.is(exitCode, 0, stderr)
+    await use(await kubectl('create', 'token', name))
+  } finally {
+    for (const kind of ['clusterrolebinding', 'clusterrole', 'serviceaccount']) await kubectl('delete', kind, name, '--ignore-not-found')
+  }
+}
+
+/** Status and body of a page of metrics, as seen from the first server; the token travels on stdin. */
+const scrape = async (url: string, bearer = ''): Promise<{ status: string; body: string }> => {
+  const { stdout } = await exec(first, `curl -sk -K - -w '\n%{http_code}' ${url}`, {
+    input: bearer === '' ? '\n' : `header = "Authorization: Bearer ${bearer}"\n`
+  })
+  const end = stdout.lastIndexOf('\n')
+  return { status: stdout.slice(end + 1), body: stdout.slice(0, end) }
+}
+
+/** The page, once the reader's permission is known there. */
+const page = async (url: string, reader: string): Promise<string> => {
+  await until(`${url} answers the reader`, 60, async () => (await scrape(url, reader)).status === '200')
+  return (await scrape(url, reader)).body
+}
+
+test("metrics are for who may read them: /metrics of 6443, nodes/metrics of the kubelet's 10250 (docs: reference/metrics.md; k3s: pkg/metrics)", async () => {
+  const address = await addressOf(first)
+  await withReader(async (reader) => {
+    const stranger = await kubectl('create', 'token', 'default')
+    for (const path of ['6443/metrics', '10250/metrics', '10250/metrics/cadvisor']) {
+      const url = `https://${address}:${path}`
+      await page(url, reader)
+      assert.is((await scrape(url, stranger)).status, '403', url)
+      assert.is((await scrape(url)).status, '401', url)
+    }
+  })
+})
+
+const ofEveryComponent = [
+  'apiserver_request_total', 'etcd_request_duration_seconds_count', 'kubelet_running_pods',
+  'kubeproxy_sync_proxy_rules_duration_seconds_count', 'k3s_certificate_expiration_seconds'
+]
+
+test('one process has one registry: each port shows what all its components count (docs: reference/metrics.md; k3s: issue 2262, pkg/daemons/executor/embed.go)', async () => {
+  const server = await addressOf(first)
+  await withReader(async (reader) => {
+    for (const port of [6443, 10250]) {
+      const shown = await page(`https://${server}:${port}/metrics`, reader)
+      for (const name of ofEveryComponent) assert.match(shown, new RegExp(`^${name}[{ ]`, 'm'))
+      assert.not.match(shown, /^etcd_server_has_leader /m, "etcd's own are on 2381 alone")
+      const left = /^k3s_certificate_expiration_seconds\{subject="CN=kube-apiserver",usages="ServerAuth"\} (\S+)$/m.exec(shown)?.[1]
+      assert.ok(Number(left) > 30 * 86_400, left)
+    }
+  })
+})
+
+test('an agent shows its own metrics and its way to the servers, on 10250 alone (k3s: pkg/agent/loadbalancer/metrics.go, pkg/certmonitor)', async () => {
+  const [server, agent] = [await addressOf(first), await addressOf(worker)]
+  await withReader(async (reader) => {
+    const shown = await page(`https://${agent}:10250/metrics`, reader)
+    assert.not.match(shown, /^apiserver_request_total\{/m)
+    assert.match(shown, new RegExp(`^k3s_loadbalancer_server_health\\{name="k3s-agent-load-balancer",server="${server}:6443"\\} [5-7]$`, 'm'))
+    const subject = `CN=system:node:${worker},O=system:nodes`
+    assert.match(shown, new RegExp(`^k3s_certificate_expiration_seconds\\{subject="${subject}",usages="ClientAuth"\\} `, 'm'))
+  })
+  // With supervisor-metrics it would listen there (k3s: pull request 10019, pkg/agent/https).
+  assert.is(await on(worker, "ss -Hltn 'sport = 6443'"), '')
+})
+
+test('cAdvisor names the containers of a pod, and counts its network (k3s: pkg/daemons/agent/agent_linux.go, --containerd)', async () => {
+  const columns = 'jsonpath={.items[0].metadata.name} {.items[0].status.hostIP}'
+  const [pod, address] = (await inSystem('get', 'pods', '-l', 'k8s-app=kube-dns', '-o', columns)).split(' ')
+  const series = (name: string, container: string): RegExp =>
+    new RegExp(`^${name}\\{container="${container}",[^}]*namespace="kube-system",pod="${pod}"\\} [1-9]`, 'm')
+  await withReader(async (reader) => {
+    await until(`${pod} is told`, 90, async () => {
+      const { body } = await scrape(`https://${address}:10250/metrics/cadvisor`, reader)
+      return series('container_memory_working_set_bytes', 'coredns').test(body) && series('container_network_receive_bytes_total', '').test(body)
+    })
+  })
 })
 
 test('servers are control-plane and etcd, and say that they vote (k3s: pkg/server/server.go, pkg/etcd/etcd.go)', async () => {
@@ -238,7 +337,7 @@ const withPolicy = async ({ name }: Pod, spec: object, use: (change: (spec: obje
     apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'contract', namespace: 'default' },
     spec: { podSelector: { matchLabels: { run: name } }, ...spec }
   }
-  const { exitCode, stderr } = await bastion(['/artifacts/k3s', 'kubectl', '--kubeconfig', '/root/.kube/config', 'create', '-f', '-'], { input: JSON.stringify(policy) })
+  const { exitCode, stderr } = await tryKubectl(['create', '-f', '-'], { input: JSON.stringify(policy) })
   assert.is(exitCode, 0, stderr)
   try {
     await use((change) => kubectl('patch', 'networkpolicy', 'contract', '--type', 'merge', '-p', JSON.stringify({ spec: change })))
@@ -336,6 +435,9 @@ test('snapshots are saved under a name, listed, pruned and deleted (docs: cli/et
   }
   const names = await listed()
   for (const name of names) assert.match(name, new RegExp(`^contract-${first}-\\d+$`))
+  // The server's own process takes them, and counts them since its start (k3s: pkg/etcd/snapshot_handler.go, snapshotmetrics).
+  const counted = await on(first, 'k3s kubectl get --raw /metrics | grep "^k3s_etcd_snapshot_save_duration_seconds_count"')
+  assert.ok(Number(/\{status="success"\} (\d+)$/.exec(counted)?.[1]) >= 3, counted)
   await on(first, `test -s ${data}/server/db/snapshots/${names[0]}`)
   await on(first, 'k3s etcd-snapshot prune --name contract --snapshot-retention 1')
   await until('one is kept', 20, async () => (await listed()).length === 1)

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import { labUp } from '../nodes.mts'
+import { exec, labUp } from '../nodes.mts'
 import { on, script, those } from './cluster.mts'
 import { test } from './timed.mts'
 
@@ -46,6 +46,18 @@ test('a rule of the operators that opens etcd or VXLAN to everybody is told with
   assert.match(await on(node, 'ufw show added'), /^ufw allow 8472\/udp$/m)
   await on(node, 'ufw delete allow 8472/udp; ufw delete allow 10250/tcp')
   assert.is((await prepare('--plan')).exitCode, 0)
+})
+
+test('what Prometheus reads on the nodes is open to those it may run on, and to no other one', async () => {
+  const reaches = async (from: string, target: string): Promise<boolean> =>
+    (await exec(from, `timeout 2 bash -c 'exec 3<>/dev/tcp/${target}'`)).exitCode === 0
+  const [etcd, ingress] = ['10.0.0.100/2381', '10.0.0.112/9113']
+  for (const from of ['k3s-worker-04', 'k3s-worker-05']) {
+    for (const target of [etcd, ingress]) assert.ok(await reaches(from, target), `${from} does not reach ${target}`)
+  }
+  for (const from of ['k3s-worker-02', 'k3s-master-02', 'lb-haproxy']) {
+    for (const target of [etcd, ingress]) assert.not(await reaches(from, target), `${from} reaches ${target}`)
+  }
 })
 
 test.run()

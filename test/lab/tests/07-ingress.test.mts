@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { readSettings } from '../../../lib/input/settings.mts'
 import { bastion, kill, labUp, start } from '../nodes.mts'
-import { applyAll, converge, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
+import { converge, everyNode, kubectl, nodesThatAre, on, script, those, until } from './cluster.mts'
 import { test } from './timed.mts'
 import { failingFor, underTraffic, type Traffic } from './traffic.mts'
 
@@ -126,7 +126,7 @@ systemctl start k3s-agent`
   assert.is(run.exitCode, 1)
   assert.ok(those(run, 'failed').includes(`${node}: has 80 and 443 for the ingress`), run.text)
   assert.match(JSON.stringify(run.scripts), /0\.0\.0\.0:80 is taken by python3 \(process \d+\): .*http\.server 80/)
-  const again = await applyAll('--yes')
+  const again = await script('09_k3s_05_ingress_daemonset', '--yes')
   assert.is(again.exitCode, 0, again.text)
 })
 

@@ -22,7 +22,7 @@ const fetched = async (file: string): Promise<string> => {
 test('a sound cluster is fit: every check holds, with its evidence, as JSON, as a page and as a bundle', async () => {
   const run = await script('09_k3s_09_final_validation', '--html', '/root/report.html', '--bundle', '/root/bundle.tar.gz')
   assert.is(run.exitCode, 0, run.text)
-  assert.equal(run.scripts.map(({ id }) => id.slice(-2)), ['01', '02', '03', '04', '05', '06', '09'])
+  assert.equal(run.scripts.map(({ id }) => id.slice(-2)), ['01', '02', '03', '04', '05', '06', '07', '08', '09'])
   assert.equal(those(run, 'failed', 'changed', 'pending', 'unknown'), [])
   for (const fact of [
     'k3s-master-01: has a sound etcd', 'cluster: has 3 voters and one leader', 'k3s-worker-05: has certificates that last',

@@ -7,7 +7,7 @@ import { converge, on, script, those, until } from './cluster.mts'
 const node = 'k3s-worker-05'
 
 await labUp()
-await converge()
+await converge('--to', '03')
 
 type Block = { label: string; step: string; shell: string }
 

@@ -10,7 +10,7 @@ import { converge, kubectl, script, until } from './cluster.mts'
 import { test } from './timed.mts'
 
 await labUp()
-await converge()
+await converge('--to', '03')
 
 // Nobody listens at the proxy. "true" as the program for diffs says that nothing ever differs (kubernetes/kubectl#1173).
 const proxy = 'http://127.0.0.1:9'
@@ -102,6 +102,11 @@ test('the scripts need no login: sudo and cron get one line, and exit code 64', 
   assert.equal([exitCode, stdout], [64, ''])
   assert.match(stderr, /^Node 24\.2 or later is needed, PATH has none\. Run: export PATH=\/opt\/keybuzz\/node_modules\/\.bin:\$PATH\n$/)
   assert.is((await script('09_k3s_01_prepare', '--plan')).exitCode, 0)
+})
+
+test("a connection that is left open at the lab's resolver keeps nobody waiting", async () => {
+  const { exitCode, stderr } = await exec('bastion', 'exec 3<>/dev/tcp/10.0.0.53/53; timeout 4 getent hosts lab.keybuzz.io')
+  assert.is(exitCode, 0, stderr)
 })
 
 test.run()

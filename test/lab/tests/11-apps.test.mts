@@ -3,13 +3,13 @@ import * as assert from 'uvu/assert'
 import type { Pod } from '../../../lib/cluster/pods.mts'
 import { bastion, kill, labUp, start } from '../nodes.mts'
 import { changed, hosts, request } from './apps.mts'
-import { kubectl, on, script, those, until, type Run } from './cluster.mts'
+import { converge, kubectl, on, script, those, tryKubectl, until, type Run } from './cluster.mts'
 import { test } from './timed.mts'
 import { underTraffic } from './traffic.mts'
 
 await labUp()
-const converged = await script('09_k3s_apply_all', '--yes')
-if (converged.exitCode !== 0) throw new Error(converged.text)
+// The rest belongs to the files that come next.
+await converge('--to', '06')
 
 const deploy = (...flags: string[]): Promise<Run> => script('09_k3s_06_deploy_core_apps', ...flags)
 
@@ -83,15 +83,13 @@ test('a wrong password, a database that is missing and an extension that is miss
   }
 })
 
-test('a version whose image does not exist, that crashes, or is never ready is taken back under traffic', async () => {
-  for (const [tag, words] of [['missing-lab', /ImagePull|ErrImage/], ['crash-lab', /exit code|CrashLoopBackOff/], ['broken-lab', /is not ready|not ready|Running|available/]] as const) {
-    const settings = await changed(tag, `settings.apps.rollout_timeout = 25; Object.assign(settings.apps.api, { image: 'ghcr.io/keybuzzio/platform-api:${tag}', migrate: [] })`)
-    const run = await deploy('--yes', '--app', 'api', '--settings', settings)
-    assert.is(run.exitCode, 1, run.text)
-    assert.match(run.text, words)
-    assert.match(run.text, /Taken back: api runs ghcr\.io\/keybuzzio\/platform-api:1\.0\.0-lab again/)
-    assert.is((await request(...hosts.api)).status, 200)
-  }
+test('a version that crashes is taken back under traffic', async () => {
+  const settings = await changed('crash-lab', `settings.apps.rollout_timeout = 25; Object.assign(settings.apps.api, { image: 'ghcr.io/keybuzzio/platform-api:crash-lab', migrate: [] })`)
+  const run = await deploy('--yes', '--app', 'api', '--settings', settings)
+  assert.is(run.exitCode, 1, run.text)
+  assert.match(run.text, /exit code|CrashLoopBackOff/)
+  assert.match(run.text, /Taken back: api runs ghcr\.io\/keybuzzio\/platform-api:1\.0\.0-lab again/)
+  assert.is((await request(...hosts.api)).status, 200)
   const again = await deploy('--yes', '--app', 'api')
   assert.is(again.exitCode, 0, again.text)
 })
@@ -129,7 +127,7 @@ test('a backend that is down is told once, with its address, and the pods that s
 test("an application's pods reach neither another one's nor a backend that is not theirs", async () => {
   const address = await kubectl('-n', 'keybuzz-n8n', 'get', 'pods', '-l', 'app=n8n-main', '-o', 'jsonpath={.items[0].status.podIP}')
   const from = async (namespace: string, deployment: string, host: string, port: number): Promise<boolean> => {
-    const { exitCode } = await bastion(['/artifacts/k3s', 'kubectl', '--kubeconfig', '/root/.kube/config', '-n', namespace, 'exec', `deploy/${deployment}`, '--',
+    const { exitCode } = await tryKubectl(['-n', namespace, 'exec', `deploy/${deployment}`, '--',
       'busybox', 'nc', '-w', '3', host, String(port), '-e', 'busybox', 'true'])
     return exitCode === 0
   }

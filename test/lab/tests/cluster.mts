@@ -1,7 +1,8 @@
 // What the lab's tests ask the cluster, and how they run the scripts.
 import { bastion, exec } from '../nodes.mts'
+import { took } from './timed.mts'
 
-export type Outcome = { step: string; result: string; words?: string }
+export type Outcome = { step: string; result: string; words?: string; evidence?: string }
 export type Run = {
   exitCode: number
   seconds: number
@@ -26,10 +27,12 @@ export const script = async (name: string, ...flags: string[]): Promise<Run> => 
 
 export const applyAll = (...flags: string[]): Promise<Run> => script('09_k3s_apply_all', ...flags)
 
-/** Has the cluster as the scripts make it, whatever there was before. Throws with what the operator would have seen. */
-export const converge = async (): Promise<Run> => {
-  const run = await applyAll('--yes')
+/** Has the cluster as the scripts make it, whatever there was before; with `--to`, as far as that. Throws with what the operator would have seen. */
+export const converge = async (...flags: string[]): Promise<Run> => {
+  const run = await applyAll('--yes', ...flags)
   if (run.exitCode !== 0) throw new Error(run.text)
+  const long = run.scripts.filter(({ seconds }) => seconds >= 10).map(({ id, seconds }) => `${id.slice(-2)} ${seconds.toFixed(0)} s`)
+  took(run.seconds, `the cluster converges${long.length > 0 ? `: ${long.join(', ')}` : ''}`)
   return run
 }
 
@@ -41,9 +44,13 @@ export const those = (run: Run, ...results: string[]): string[] =>
     )
   )
 
-/** kubectl in the bastion, with the context that the scripts have made. Throws with what it said. */
+/** kubectl in the bastion, with the context that the scripts have made, and how it ended. */
+export const tryKubectl = (args: string[], options: { input?: string } = {}) =>
+  bastion(['/artifacts/k3s', 'kubectl', '--kubeconfig', '/root/.kube/config', ...args], options)
+
+/** The same where it must succeed: what it printed. Throws with what it said otherwise. */
 export const kubectl = async (...args: string[]): Promise<string> => {
-  const { stdout, stderr, exitCode } = await bastion(['/artifacts/k3s', 'kubectl', '--kubeconfig', '/root/.kube/config', ...args])
+  const { stdout, stderr, exitCode } = await tryKubectl(args)
   if (exitCode !== 0) throw new Error(stderr)
   return stdout.trim()
 }

@@ -1,5 +1,8 @@
-// uvu's test, which also prints how long each one took; test/run.mts lists these lines at its end.
+// uvu's test, which also prints how long each one took: test/run.mts lists such lines at its end.
 import { test as plain } from 'uvu'
+
+/** Prints how long something took, as a line that test/run.mts finds. */
+export const took = (seconds: number, name: string): void => console.log(`\n${seconds.toFixed(1).padStart(8)} s  ${name}`)
 
 const timed = (name: string, work: () => Promise<void>): void =>
   plain(name, async () => {
@@ -7,7 +10,7 @@ const timed = (name: string, work: () => Promise<void>): void =>
     try {
       await work()
     } finally {
-      console.log(`\n${((performance.now() - began) / 1000).toFixed(1).padStart(8)} s  ${name}`)
+      took((performance.now() - began) / 1000, name)
     }
   })
 

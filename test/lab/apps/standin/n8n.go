@@ -48,6 +48,8 @@ func n8nServer(me *self) (server, *postgres, queue, error) {
 		Addr: given("QUEUE_BULL_REDIS_HOST") + ":" + given.or("QUEUE_BULL_REDIS_PORT", "6379"), DB: given.number("QUEUE_BULL_REDIS_DB", 0),
 		Username: given("QUEUE_BULL_REDIS_USERNAME"), Password: given("QUEUE_BULL_REDIS_PASSWORD"),
 	})
+	// The lists that the real one's queue (Bull) keeps: who scales by their length finds it here too.
+	jobs := queue{store, "bull:jobs:wait", "bull:jobs:active"}
 	s.backends = []backend{db, store}
 	s.prepare = func(ctx context.Context) error {
 		file := filepath.Join(n8nWrites(given)[0], "config")
@@ -62,8 +64,7 @@ func n8nServer(me *self) (server, *postgres, queue, error) {
 		mux.HandleFunc(path, text(`{"status":"ok"}`))
 		mux.HandleFunc(path+"/readiness", whenReady(ready))
 	}
-	// The lists that the real one's queue (Bull) keeps: who scales by their length finds it here too.
-	return s, db, queue{store, "bull:jobs:wait", "bull:jobs:active"}, nil
+	return s, db, jobs, nil
 }
 
 // endWithout ends the process when Redis has been away for longer, as the real one does.
@@ -95,6 +96,7 @@ func n8nWebhook(ctx context.Context, me *self) error {
 		for _, path := range slices.Concat(webhookPaths, webhookExact) {
 			mux.HandleFunc(path, jobs.handler(me))
 		}
+		mux.HandleFunc("/", orMetrics(me, jobs, http.NotFound))
 	}
 	return me.serve(ctx, s)
 }
@@ -109,31 +111,54 @@ func n8nMain(ctx context.Context, me *self) error {
 		common(mux, ready)
 		for _, path := range slices.Concat(webhookPaths, webhookExact) {
 			if me.vars("N8N_DISABLE_PRODUCTION_MAIN_PROCESS") == "true" {
-				mux.HandleFunc(path, http.NotFound)
+				mux.HandleFunc(path, editor(me))
 			} else {
 				mux.HandleFunc(path, jobs.handler(me))
 			}
 		}
 		// The origin must be the host that was asked, as the client saw it.
 		mux.HandleFunc("/rest/push", socket(`{"type":"connected"}`, &websocket.AcceptOptions{}))
-		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-			// The real one does not mind capitals and a slash at the end.
-			if me.vars("N8N_METRICS") == "true" && strings.EqualFold(strings.TrimSuffix(r.URL.Path, "/"), "/metrics") {
-				n8nMetrics(w, r, me, jobs)
-				return
-			}
-			page(r.URL.Path, "<!doctype html><title>n8n</title><p>"+me.String())(w, r)
-		})
+		mux.HandleFunc("/", orMetrics(me, jobs, editor(me)))
 	}
 	return me.serve(ctx, s)
 }
 
+// editor gives the page of the editor for every path that it does not know, also for those of webhooks that it does not take.
+func editor(me *self) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			http.NotFound(w, r)
+			return
+		}
+		page(r.URL.Path, "<!doctype html><title>n8n</title><p>"+me.String())(w, r)
+	}
+}
+
+// orMetrics takes requests for metrics, which every process answers. The real one does not mind capitals and a slash at the end.
+func orMetrics(me *self, jobs queue, other http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if me.vars("N8N_METRICS") == "true" && strings.EqualFold(strings.TrimSuffix(r.URL.Path, "/"), "/metrics") {
+			n8nMetrics(w, r, me, jobs)
+			return
+		}
+		other(w, r)
+	}
+}
+
+// Main alone tells of the queue, and leads.
 func n8nMetrics(w http.ResponseWriter, r *http.Request, me *self, jobs queue) {
-	fmt.Fprintf(w, "n8n_version_info{version=\"v%s\"} 1\nn8n_instance_role_leader 1\n", me.Version)
+	fmt.Fprintf(w, "n8n_version_info{version=\"v%s\"} 1\nn8n_nodejs_eventloop_lag_p99_seconds 0.001\n", me.Version)
+	if me.Process != "main" {
+		return
+	}
+	fmt.Fprint(w, "n8n_instance_role_leader 1\n")
+	if me.vars("N8N_METRICS_INCLUDE_SCHEDULER_METRICS") == "true" {
+		fmt.Fprint(w, "n8n_scheduler_oldest_pending_age_seconds 0\n")
+	}
 	if me.vars("N8N_METRICS_INCLUDE_QUEUE_METRICS") == "true" {
-		waiting, _ := jobs.store.LLen(r.Context(), jobs.waiting).Result()
-		active, _ := jobs.store.LLen(r.Context(), jobs.active).Result()
-		fmt.Fprintf(w, "n8n_scaling_mode_queue_jobs_waiting %d\nn8n_scaling_mode_queue_jobs_active %d\n", waiting, active)
+		for name, count := range jobs.counts(r.Context()) {
+			fmt.Fprintf(w, "n8n_scaling_mode_queue_jobs_%s %d\n", name, count)
+		}
 	}
 }
 
@@ -145,6 +170,11 @@ func n8nWorker(ctx context.Context, me *self) error {
 	s.port = 0
 	if me.vars("QUEUE_HEALTH_CHECK_ACTIVE") == "true" || me.vars("N8N_METRICS") == "true" {
 		s.port = me.vars.number("QUEUE_HEALTH_CHECK_PORT", 5678)
+	}
+	common := s.routes
+	s.routes = func(mux *http.ServeMux, ready func(context.Context) error) {
+		common(mux, ready)
+		mux.HandleFunc("/", orMetrics(me, jobs, http.NotFound))
 	}
 	s.work = func(ctx context.Context) error {
 		runners, err := openBroker(me)

@@ -74,13 +74,31 @@ func (q queue) finish(ctx context.Context, content string, work func(context.Con
 	var wanted job
 	json.Unmarshal([]byte(content), &wanted)
 	time.Sleep(time.Duration(wanted.MS) * time.Millisecond)
-	result, _ := json.Marshal(work(ctx, wanted))
+	came := work(ctx, wanted)
+	result, _ := json.Marshal(came)
+	outcome := "completed"
+	if came.Error != "" {
+		outcome = "failed"
+	}
 	q.store.Pipelined(ctx, func(all redis.Pipeliner) error {
 		all.LPush(ctx, "standin:answer:"+wanted.ID, result)
 		all.Expire(ctx, "standin:answer:"+wanted.ID, longest)
 		all.LRem(ctx, q.active, 1, content)
+		all.Incr(ctx, "standin:"+outcome)
 		return nil
 	})
+}
+
+// counts are those that the real one's main tells. Who finishes a job counts it.
+func (q queue) counts(ctx context.Context) map[string]int64 {
+	counts := map[string]int64{}
+	for name, list := range map[string]string{"waiting": q.waiting, "active": q.active} {
+		counts[name], _ = q.store.LLen(ctx, list).Result()
+	}
+	for _, name := range []string{"completed", "failed"} {
+		counts[name], _ = q.store.Get(ctx, "standin:"+name).Int64()
+	}
+	return counts
 }
 
 // tellAlive has Redis know that a process takes jobs.

@@ -14,7 +14,7 @@ import (
 )
 
 // The worker of n8n gives tasks to the runner beside it: the runner asks for them at the worker's broker. The real ones talk
-// over a websocket; what is kept is who needs whom, the token, and that both are of one version.
+// over a websocket; what is kept is who needs whom, and the token.
 
 // task is a job that waits for a runner.
 type task struct {
@@ -48,10 +48,6 @@ func (b *broker) handler() http.Handler {
 	mux.HandleFunc("POST /runners/task", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+b.me.vars("N8N_RUNNERS_AUTH_TOKEN") {
 			http.Error(w, "the token is another one", http.StatusForbidden)
-			return
-		}
-		if version := r.Header.Get("X-Version"); version != b.me.Version {
-			http.Error(w, fmt.Sprintf("this is n8n %s, the runner is %s", b.me.Version, version), http.StatusForbidden)
 			return
 		}
 		select {
@@ -145,7 +141,6 @@ func post(ctx context.Context, me *self, url string, content []byte) (int, []byt
 		return 0, nil, err
 	}
 	request.Header.Set("Authorization", "Bearer "+me.vars("N8N_RUNNERS_AUTH_TOKEN"))
-	request.Header.Set("X-Version", me.Version)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, nil, err

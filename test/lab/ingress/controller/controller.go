@@ -32,6 +32,7 @@ type Controller struct {
 	events record.EventRecorder
 	pod    *core.Pod
 	nginx  *Nginx
+	times  *latencies
 
 	ingresses, services, slices, secrets, configMaps cache.Indexer
 
@@ -50,7 +51,7 @@ type Controller struct {
 
 func newController(parsed options, api API, events record.EventRecorder, pod *core.Pod) *Controller {
 	return &Controller{
-		options: parsed, api: api, events: events, pod: pod, nginx: newNginx(),
+		options: parsed, api: api, events: events, pod: pod, nginx: newNginx(), times: &latencies{times: map[answers]*histogram{}},
 		changed: make(chan struct{}, 1), told: map[string]string{}, known: map[string]string{},
 	}
 }
@@ -280,6 +281,7 @@ func (c *Controller) reconcile() (tell func()) {
 
 	wanted := map[string]bool{filepath.Base(defaultFile): true}
 	outcomes := map[string]outcome{}
+	var peers []peer
 	for _, one := range sites(known.ingresses) {
 		key := keyOf(one.ingress)
 		if len(one.hosts) == 0 {
@@ -290,6 +292,7 @@ func (c *Controller) reconcile() (tell func()) {
 		other = other || newSettings || c.known[key] != identity(one.ingress)
 		c.known[key] = identity(one.ingress)
 		written, err := note(path, known.ingressConfig(one))
+		peers = append(peers, one.peers...)
 		if written {
 			for _, what := range one.notes {
 				warn("%s", what)
@@ -304,6 +307,7 @@ func (c *Controller) reconcile() (tell func()) {
 		outcomes[key] = added(key, one.warnings, err)
 	}
 	c.served.Store(int32(len(outcomes)))
+	c.times.follow(peers)
 	files, _ := os.ReadDir(filepath.Dir(defaultFile))
 	for _, file := range files {
 		if !wanted[file.Name()] {

@@ -66,6 +66,7 @@ func main() {
 	c := newController(parsed, api, events, pod)
 	c.prepare()
 	c.nginx.start()
+	go c.times.listen()
 
 	go serve(parsed.readyPort, "/nginx-ready", func(answer http.ResponseWriter, _ *http.Request) {
 		if !c.ready.Load() {

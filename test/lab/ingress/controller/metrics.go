@@ -57,5 +57,6 @@ func (c *Controller) metrics(answer http.ResponseWriter, _ *http.Request) {
 	}
 	one("gauge", controller+"nginx_last_reload_status", "", up)
 	one("gauge", controller+"nginx_last_reload_milliseconds", "", c.nginx.last.Milliseconds())
+	c.times.write(out, c.class)
 	one("gauge", controller+"ingress_resources_total", `,type="regular"`, c.served.Load())
 }

@@ -29,6 +29,7 @@ var switches = []struct {
 	{"enable-config-safety", false, true},
 	{"enable-leader-election", true, true},
 	{"enable-prometheus-metrics", false, true},
+	{"enable-latency-metrics", false, true},
 	{"ready-status", true, true},
 	{"report-ingress-status", false, true},
 }

@@ -10,7 +10,8 @@ import (
 
 var minimal = []string{
 	"-nginx-configmaps=a/b", "-enable-custom-resources=false", "-enable-telemetry-reporting=false", "-nginx-status=false",
-	"-disable-ipv6", "-enable-config-safety", "-enable-prometheus-metrics", "-report-ingress-status",
+	"-disable-ipv6", "-enable-config-safety", "-enable-prometheus-metrics", "-enable-latency-metrics",
+	"-report-ingress-status",
 }
 
 func TestOptions(t *testing.T) {

@@ -39,6 +39,8 @@ type site struct {
 	hosts   []string
 	// warnings belong into the Ingress's event, notes into the log.
 	warnings, notes []string
+	// peers are the pods whose answers are timed.
+	peers []peer
 }
 
 func keyOf(object interface {
@@ -153,7 +155,14 @@ func (w world) ingressConfig(one *site) []byte {
 			backend := path.Backend.Service
 			name := strings.Join([]string{ingress.Namespace, ingress.Name, rule.Host, backend.Name, portText(backend.Port)}, "-")
 			if !slices.ContainsFunc(upstreams, func(known upstream) bool { return known.Name == name }) {
-				upstreams = append(upstreams, upstream{name, w.servers(one, backend)})
+				servers := w.servers(one, backend)
+				upstreams = append(upstreams, upstream{name, servers})
+				for _, server := range servers {
+					if server != nothing {
+						pod := podAt(server, w.slices(ingress.Namespace+"/"+backend.Name))
+						one.peers = append(one.peers, peer{name, server, backend.Name, ingress.Name, ingress.Namespace, pod})
+					}
+				}
 			}
 			at := path.Path
 			if at == "" {

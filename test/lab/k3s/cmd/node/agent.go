@@ -24,6 +24,7 @@ func runAgent(args []string) {
 		fatal("%v", err)
 	}
 	ctx := untilStopped()
+	registerMetrics()
 	server, err := url.Parse(strings.TrimRight(config.text("server"), "/"))
 	if err != nil || server.Host == "" {
 		fatal("--server is required")
@@ -83,9 +84,10 @@ func (c *Config) agent(ctx context.Context, url string, token func() (string, er
 	if err != nil {
 		fatal("%v", err)
 	}
-	go keep("kubelet", arguments...)
+	go watchCertificates(ctx, c.Server)
+	go runKubelet(ctx, arguments)
 	if !cluster.DisableKubeProxy {
-		go keep("kube-proxy", c.proxyArguments(cluster)...)
+		go runKubeProxy(ctx, c.proxyArguments(cluster))
 	}
 	if cluster.FlannelBackend != "none" {
 		go c.flannel(ctx, cluster)
@@ -235,6 +237,7 @@ func (c *Config) kubeletArguments(cluster *Critical) ([]string, error) {
 	}
 	arguments := []string{
 		"--config-dir=" + directory, "--hostname-override=" + c.NodeName, "--read-only-port=0",
+		"--containerd=" + containerdSocket, // for cAdvisor alone: without it containers have neither names nor networks
 		"--kubeconfig=" + agentDir + "/kubelet.kubeconfig", "--node-ip=" + c.NodeIP, "--node-labels=" +
 			strings.Join(append([]string{"node.kubernetes.io/instance-type=k3s"}, c.list("node-label")...), ","),
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/cmd/containerd/command"
 	"github.com/containerd/containerd/v2/cmd/ctr/app"
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
+	logsapi "k8s.io/component-base/logs/api/v1"
 	kubecmd "k8s.io/kubectl/pkg/cmd"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -28,10 +30,6 @@ func component(name string) func() int {
 		return func() int { return cli.Run(controllers.NewControllerManagerCommand()) }
 	case "kube-scheduler":
 		return func() int { return cli.Run(scheduler.NewSchedulerCommand()) }
-	case "kube-proxy":
-		return func() int { return cli.Run(proxy.NewProxyCommand()) }
-	case "kubelet":
-		return func() int { return cli.Run(newKubelet()) }
 	case "kubectl":
 		return func() int {
 			// docs.k3s.io/cluster-access: k3s kubectl reads the server's kubeconfig unless told otherwise.
@@ -56,7 +54,29 @@ func component(name string) func() int {
 	return nil
 }
 
-func newKubelet() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }
+// The components of one process share its logging. Each of them would set it up again.
+func init() { logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged }
+
+func runKubelet(ctx context.Context, args []string) {
+	within(ctx, "kubelet", kubelet.NewKubeletCommand(ctx), args)
+}
+func runKubeProxy(ctx context.Context, args []string) {
+	within(ctx, "kube-proxy", proxy.NewProxyCommand(), args)
+}
+
+// within runs a component inside this process, as K3s does: pkg/daemons/executor/embed.go. So the metrics of all of them
+// are on each of their ports, and where one of them ends, all do.
+func within(ctx context.Context, name string, command *cobra.Command, args []string) {
+	info("Running %s %v", name, args)
+	command.SetArgs(args)
+	command.SilenceErrors, command.SilenceUsage = true, true
+	err := command.ExecuteContext(ctx)
+	select {
+	case <-ctx.Done(): // a kubelet hears of the signal to stop by itself
+	case <-time.After(time.Second):
+		fatal("%s exited: %v", name, err)
+	}
+}
 
 func done(err error) int {
 	if err != nil {

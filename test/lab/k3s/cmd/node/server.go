@@ -37,6 +37,7 @@ func runServer(args []string) {
 		fatal("%v", err)
 	}
 	ctx := untilStopped()
+	registerMetrics()
 	etcd := &Etcd{config: config}
 	if err := config.server(ctx, etcd); err != nil && ctx.Err() == nil {
 		fatal("starting kubernetes: %v", err)

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sort"
@@ -151,14 +153,96 @@ func (c *Config) prune(prefix string) error {
 	return nil
 }
 
+// save takes a snapshot in the server's own process, which is where K3s counts them.
+func (e *Etcd) save(ctx context.Context, c *Config, prefix string) (saved Snapshot, err error) {
+	began := time.Now()
+	defer func() { observe(snapshotSave, began, err) }()
+	if _, err = e.client.Status(ctx, localEtcd); err != nil {
+		return Snapshot{}, fmt.Errorf("failed to check etcd status for snapshot: %w", err)
+	}
+	saved, err = c.save(ctx, e.client, prefix)
+	observe(snapshotSaveLocal, began, err)
+	if err == nil {
+		_, err = c.reconcile()
+	}
+	return saved, err
+}
+
+// reconcile is the list alone here: there are no ETCDSnapshotFile objects.
+func (c *Config) reconcile() ([]Snapshot, error) {
+	began := time.Now()
+	all, err := c.snapshots()
+	observe(snapshotReconcileLocal, began, err)
+	observe(snapshotReconcile, began, err)
+	return all, err
+}
+
+// What `k3s etcd-snapshot save` asks of its server: K3s, pkg/etcd/snapshot_handler.go.
+type snapshotRequest struct {
+	Operation string   `json:"operation"`
+	Name      []string `json:"name"`
+	Dir       string   `json:"dir"`
+	Compress  bool     `json:"compress"`
+}
+
+func (e *Etcd) serveSnapshot(w http.ResponseWriter, r *http.Request) {
+	var asked snapshotRequest
+	err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&asked)
+	if r.Method != http.MethodPost || err != nil || asked.Operation != "save" || len(asked.Name) != 1 {
+		sendError(w, http.StatusBadRequest, "invalid snapshot operation")
+		return
+	}
+	if e.client == nil {
+		sendError(w, http.StatusServiceUnavailable, "etcd is not running yet")
+		return
+	}
+	values := maps.Clone(e.config.values)
+	values["etcd-snapshot-dir"], values["etcd-snapshot-compress"] = []string{asked.Dir}, []string{fmt.Sprint(asked.Compress)}
+	saved, err := e.save(r.Context(), &Config{values: values, NodeName: e.config.NodeName}, asked.Name[0])
+	if err != nil {
+		sendError(w, http.StatusInternalServerError, "%v", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string][]string{"created": {saved.Name}})
+}
+
+// askForSnapshot has the server that runs here take one.
+func (c *Config) askForSnapshot(prefix string) error {
+	token, err := os.ReadFile(serverDir + "/token")
+	if err != nil {
+		return err
+	}
+	server, err := join("https://127.0.0.1:6443", strings.TrimSpace(string(token)), "server")
+	if err != nil {
+		return err
+	}
+	server.client.Timeout = 5 * time.Minute
+	asked, err := json.Marshal(snapshotRequest{"save", []string{prefix}, c.snapshotDir(), c.is("etcd-snapshot-compress")})
+	if err != nil {
+		return err
+	}
+	answer, err := server.do(http.MethodPost, "/db/snapshot", asked, nil)
+	if err != nil {
+		return err
+	}
+	var result struct{ Created []string }
+	if err := json.Unmarshal(answer, &result); err != nil {
+		return err
+	}
+	info("Snapshot %s saved.", strings.Join(result.Created, ", "))
+	return nil
+}
+
 func (e *Etcd) scheduleSnapshots(ctx context.Context) {
 	if e.config.is("etcd-disable-snapshots") {
 		return
 	}
 	prefix := e.config.or("etcd-snapshot-name", "etcd-snapshot")
 	schedule := cron.New()
+	_, _ = e.config.reconcile()
 	_, err := schedule.AddFunc(e.config.or("etcd-snapshot-schedule-cron", "0 */12 * * *"), func() {
-		if _, err := e.config.save(ctx, e.client, prefix); err != nil {
+		if _, err := e.save(ctx, e.config, prefix); err != nil {
 			problem("Failed to take etcd snapshot: %v", err)
 		} else if err := e.config.prune(prefix); err != nil {
 			problem("Failed to apply snapshot retention: %v", err)
@@ -283,18 +367,10 @@ func snapshotCommand(args []string) error {
 	}
 	switch action {
 	case "save":
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-		defer cancel()
-		client, err := etcdClient(ctx, localEtcd)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		if _, err := client.Status(ctx, localEtcd); err != nil {
+		if err := c.askForSnapshot(prefix); err != nil {
 			return fmt.Errorf("error running snapshot: %w", err)
 		}
-		_, err = c.save(ctx, client, prefix)
-		return err
+		return nil
 	case "ls", "list", "l":
 		all, err := c.snapshots()
 		if err != nil {

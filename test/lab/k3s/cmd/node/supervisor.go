@@ -89,6 +89,7 @@ func (s *Supervisor) routes() http.Handler {
 	agent("readyz", s.readyz)
 	server("/v1-k3s/server-bootstrap", s.bootstrap)
 	server("/db/info", s.etcd.serveMembers)
+	server("/db/snapshot", s.etcd.serveSnapshot)
 	mux.Handle("/", s.api)
 	return mux
 }

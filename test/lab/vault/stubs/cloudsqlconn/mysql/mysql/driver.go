@@ -1,0 +1,5 @@
+package mysql
+
+import "cloud.google.com/go/cloudsqlconn"
+
+var RegisterDriver = cloudsqlconn.RegisterDriver

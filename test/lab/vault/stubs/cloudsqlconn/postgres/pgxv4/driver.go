@@ -1,0 +1,5 @@
+package pgxv4
+
+import "cloud.google.com/go/cloudsqlconn"
+
+var RegisterDriver = cloudsqlconn.RegisterDriver
