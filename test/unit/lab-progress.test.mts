@@ -3,13 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createProgress } from '../lab/progress.mts'
+import { eventually } from '../support/eventually.mts'
 
 const record = (heartbeat: number) => {
   const lines: string[] = []
   const write = (text: string): void => void lines.push(text.replace(/^\d\d:\d\d:\d\d /, '').replace(/[\d.]+ s/, 'N s'))
-  const said = async (count: number): Promise<void> => {
-    while (lines.length < count) await sleep(10)
-  }
+  const said = (count: number): Promise<void> => eventually(`${count} lines`, () => lines.length >= count)
   return { lines, said, progress: createProgress({ terminal: false, write, heartbeat }) }
 }
 

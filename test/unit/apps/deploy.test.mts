@@ -2,6 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { deploys, formerRevision } from '../../../lib/apps/deploy.mts'
 import { KubectlError } from '../../../lib/reach/kubectl.mts'
+import { eventually } from '../../support/eventually.mts'
 import { fakeKubectl } from '../../support/fake-kubectl.mts'
 
 const set = (revision: number, available: number, image = `app:${revision}`, owner = 'web') => ({
@@ -167,8 +168,10 @@ test('while a secret is not known, all but the checksum is compared', async () =
 
 test('an interruption leaves the rollout to the cluster, and says so', async () => {
   const { did, said, interrupt, step } = cluster({ readyAfter: 1000, within: 30 })
-  setTimeout(() => interrupt.abort(), 200)
-  assert.match(await failure(step.change), /aborted/)
+  const changing = failure(step.change)
+  await eventually('it is applied', () => did.length > 0)
+  interrupt.abort()
+  assert.match(await changing, /aborted/)
   assert.equal(did, ['apply'])
   assert.is(said.length, 1)
   assert.match(said[0]!, /^The cluster goes on replacing the pods of web, .*\n.*kubectl -n keybuzz-n8n rollout status deployment\/web\n.*rollout undo deployment\/web$/)

@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { dropVariables, hasColour, local, plainEnvironment, sshEnvironment } from '../../../lib/base/environment.mts'
+import { eventually } from '../../support/eventually.mts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keybuzz-environment-'))
 test.after(() => rmSync(folder, { recursive: true }))
@@ -51,20 +52,19 @@ test('ssh gets what a ProxyCommand or an agent may need, and nothing that is for
 })
 
 test('a program that reads stdin ends where there is nothing to read', async () => {
-  assert.is((await local({ seconds: 5 })`cat`).stdout, '')
-  assert.is((await local({ seconds: 5, input: 'words\n' })`cat`).stdout, 'words\n')
+  assert.is((await local({ seconds: 30 })`cat`).stdout, '')
+  assert.is((await local({ seconds: 30, input: 'words\n' })`cat`).stdout, 'words\n')
   // More than a pipe holds, to a program that ends before it has read it.
-  const { exitCode } = await local({ seconds: 5, input: 'words\n'.repeat(1_000_000), nothrow: true })`exec <&-; sleep 0.2; exit 3`
+  const { exitCode } = await local({ seconds: 30, input: 'words\n'.repeat(1_000_000), nothrow: true })`exec <&-; sleep 0.2; exit 3`
   assert.is(exitCode, 3)
 })
 
 test('a program that takes too long is ended, with what it has started', async () => {
   const file = join(folder, 'pid')
-  const { exitCode } = await local({ seconds: 0.5, nothrow: true })`sleep 60 & echo $! > ${file}; wait`
+  const { exitCode } = await local({ seconds: 2, nothrow: true })`sleep 60 & echo $! > ${file}; wait`
   assert.is.not(exitCode, 0)
   const pid = readFileSync(file, 'utf8').trim()
-  for (let tries = 0; tries < 500 && existsSync(`/proc/${pid}`); tries++) await new Promise((done) => setTimeout(done, 20))
-  assert.not(existsSync(`/proc/${pid}`))
+  await eventually('what it has started has ended', () => !existsSync(`/proc/${pid}`))
 })
 
 test('no variable of zx changes a command', async () => {

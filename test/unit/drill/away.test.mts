@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import type { DrillContext, DrillEvent, Seen } from '../../../lib/drill/away.mts'
 import type { Endpoint } from '../../../lib/drill/traffic.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
+import { eventually } from '../../support/eventually.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 // A node that is never touched: its ssh writes down which of the scripts came, and does what the test wants.
@@ -67,12 +68,14 @@ const failure = async (promise: Promise<unknown>): Promise<Error> =>
 test('an event is measured from before the cut until all is well', async () => {
   sshThat('true')
   let failing = false
-  const { take, notes } = start({}, () => (failing ? 'connection refused' : ''))
-  await sleep(1100)
+  let requests = 0
+  const { take, notes } = start({}, () => (requests++, failing ? 'connection refused' : ''))
+  const more = (count: number, from = requests): Promise<void> => eventually('requests go on', () => requests >= from + count)
+  await more(5)
   const from = performance.now()
   const row = await take(async () => {
     failing = true
-    await sleep(600)
+    await Promise.all([sleep(600), more(5)])
     failing = false
     return { leader: 0.4 }
   })
@@ -105,7 +108,7 @@ test('ctrl-C in the middle of the cut gives back too', async () => {
   sshThat('exec sleep 30')
   const { take, interrupt } = start()
   const taking = failure(take(never))
-  while (!done().includes('cut')) await sleep(20)
+  await eventually('it cuts', () => done().includes('cut'))
   interrupt.abort()
   assert.is((await taking).name, 'AbortError')
   assert.equal(done(), ['cut', 'undo'])

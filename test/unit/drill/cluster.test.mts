@@ -8,6 +8,7 @@ import { readManifest } from '../../../lib/cluster/objects.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
 import type { KubectlOptions } from '../../../lib/reach/kubectl.mts'
 import { createSsh, type Ssh } from '../../../lib/reach/ssh.mts'
+import { eventually } from '../../support/eventually.mts'
 import { fakeKubectl } from '../../support/fake-kubectl.mts'
 
 const host = (name: string, role: Host['role']): Host => ({
@@ -168,9 +169,10 @@ test('of etcd it is told who leads, who is silent, sick or no voter yet', async 
 test('a new leader is waited for, with no question that waits for a quorum', async () => {
   const says = { 'master-b': follows, 'master-c': follows }
   const { ssh, asked } = sshOf(says)
-  setTimeout(() => { says['master-c'] = leads }, 100)
-  assert.is(await nextLeader(ssh, servers.slice(1), { seconds: 10, signal }), servers[2])
-  assert.ok(asked.length >= 4)
+  const leader = nextLeader(ssh, servers.slice(1), { seconds: 10, signal })
+  await eventually('they are asked again', () => asked.length >= 4)
+  says['master-c'] = leads
+  assert.is(await leader, servers[2])
   assert.not(asked.some((script) => /\bhealth\b/.test(script)))
   assert.is(await nextLeader(sshOf({}).ssh, servers, { seconds: 0, signal }), undefined)
 })

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { test as always } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
+import { eventually } from '../../support/eventually.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
@@ -64,12 +65,6 @@ const timesOut = async (from: number, address: string, to: string): Promise<bool
 const allHold = async (facts: Record<string, Promise<boolean>>): Promise<void> => {
   for (const [what, fact] of Object.entries(facts)) assert.ok(await fact, what)
 }
-const until = async (ask: () => boolean | Promise<boolean>): Promise<void> => {
-  for (let tries = 0; !(await ask()); tries++) {
-    if (tries > 100) throw new Error('the namespaces do not come up')
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-}
 
 let here = 0
 let others = 0
@@ -77,7 +72,7 @@ if (can.status === 0) {
   mkdirSync(join(folder, 'empty'))
   others = begin('unshare', [...ownNetwork, 'sleep', '300'])
   here = begin('unshare', [...ownNetwork, 'bash', '-c', 'mount -t tmpfs run /run; exec sleep 300'])
-  await until(() => run(here, 'findmnt -t tmpfs /run').status === 0 && run(others, 'ip -o link').stdout.trim().split('\n').length === 1)
+  await eventually('the namespaces come up', () => run(here, 'findmnt -t tmpfs /run').status === 0 && run(others, 'ip -o link').stdout.trim().split('\n').length === 1)
   run(here, `ip link set lo up
 ip link add enp7s0 type veth peer name far netns ${others}; ip addr add 10.0.0.101/24 dev enp7s0; ip link set enp7s0 up
 ip link add cni0 type veth peer name pod netns ${others}; ip addr add 10.42.1.1/24 dev cni0; ip link set cni0 up`)
@@ -92,7 +87,7 @@ exec nsenter ${into(here).join(' ')} bash -c "$command"`)
   const answers = (): Promise<boolean[]> => Promise.all([
     ...['22', '8080', '2381'].map((port) => reaches(others, '10.0.0.2', `10.0.0.101:${port}`)), reaches(here, '', '10.0.0.2:8080')
   ])
-  await until(async () => (await answers()).every(Boolean))
+  await eventually('all answer', async () => (await answers()).every(Boolean))
 }
 
 test('a node that is cut off is reached by nothing but the bastion over ssh, and reaches nobody; nobody is told', async () => {

@@ -2,11 +2,11 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Run } from '../../../lib/run/run.mts'
 import type { Host } from '../../../lib/input/inventory.mts'
+import { eventually } from '../../support/eventually.mts'
 import { fakeKubectl } from '../../support/fake-kubectl.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
@@ -122,7 +122,7 @@ test('what an earlier drill has left is taken back first, and told', async () =>
 
 test('an interruption before the first cut leaves nothing behind', async () => {
   const { drilled, interrupt, asked } = start({})
-  while (!asked.some((line) => line.startsWith('apply'))) await sleep(20)
+  await eventually('it applies', () => asked.some((line) => line.startsWith('apply')))
   interrupt.abort()
   assert.is((await failure(drilled)).name, 'AbortError')
   assert.equal(done(), [])

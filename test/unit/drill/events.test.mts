@@ -53,9 +53,9 @@ test('the leader is the one whose k3s is killed, and the time of the next one is
   assert.match(scripts[0]!, /^master-b: [^]*systemctl kill --kill-whom=main -s KILL k3s/)
   cluster.leader = 'master-c'
   const { leader = 0, problem } = await whileAway(ago(25))
-  assert.ok(leader >= 25 && leader < 27, `${leader}`)
+  assert.ok(leader >= 25 && leader < 90, `${leader}`)
   assert.is(problem, undefined)
-  assert.match(notes[0]!, /^ {2}master-c leads etcd after 2\d\.\d s$/)
+  assert.match(notes[0]!, /^ {2}master-c leads etcd after \d+\.\d s$/)
 })
 
 test('where nobody leads etcd, or requests go on failing, that is the problem', async () => {

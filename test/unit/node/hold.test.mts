@@ -2,11 +2,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../../lib/input/inventory.mts'
 import type { HeldState } from '../../../lib/node/hold.mts'
+import { eventually } from '../../support/eventually.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
@@ -25,13 +25,6 @@ const newFault = () => {
 }
 const signal = new AbortController().signal
 
-const until = async (holds: () => boolean): Promise<void> => {
-  for (const end = Date.now() + 10_000; !holds();) {
-    if (Date.now() > end) throw new Error('not within 10 s')
-    await sleep(20)
-  }
-}
-
 const failure = async (promise: Promise<unknown>): Promise<Error> => {
   try {
     await promise
@@ -43,8 +36,8 @@ const failure = async (promise: Promise<unknown>): Promise<Error> => {
 
 test('the node is in the state while it is used, and mended when that returns', async () => {
   const { file, fault } = newFault()
-  const value = await whileHeld(ssh, host, fault, { seconds: 30, signal }, async () => {
-    await until(() => existsSync(file))
+  const value = await whileHeld(ssh, host, fault, { seconds: 300, signal }, async () => {
+    await eventually('the state has begun', () => existsSync(file))
     return 'seen'
   })
   assert.is(value, 'seen')
@@ -53,8 +46,8 @@ test('the node is in the state while it is used, and mended when that returns', 
 
 test('it is mended where the use fails, and that is told', async () => {
   const { file, fault } = newFault()
-  const error = await failure(whileHeld(ssh, host, fault, { seconds: 30, signal }, async () => {
-    await until(() => existsSync(file))
+  const error = await failure(whileHeld(ssh, host, fault, { seconds: 300, signal }, async () => {
+    await eventually('the state has begun', () => existsSync(file))
     throw new Error('no answer')
   }))
   assert.is(error.message, 'no answer')
@@ -64,8 +57,8 @@ test('it is mended where the use fails, and that is told', async () => {
 test('it is mended where the run is interrupted', async () => {
   const { file, fault } = newFault()
   const interrupt = new AbortController()
-  const held = whileHeld(ssh, host, fault, { seconds: 30, signal: interrupt.signal }, () => new Promise(() => {}))
-  await until(() => existsSync(file))
+  const held = whileHeld(ssh, host, fault, { seconds: 300, signal: interrupt.signal }, () => new Promise(() => {}))
+  await eventually('the state has begun', () => existsSync(file))
   interrupt.abort()
   assert.is((await failure(held)).name, 'AbortError')
   assert.not(existsSync(file))
@@ -74,7 +67,7 @@ test('it is mended where the run is interrupted', async () => {
 test('a state that cannot begin, and one that lasts too long', async () => {
   const never = () => new Promise(() => {})
   const { fault } = newFault()
-  const odd = await failure(whileHeld(ssh, host, { ...fault, begin: 'echo nothing listens >&2; false' }, { seconds: 30, signal }, never))
+  const odd = await failure(whileHeld(ssh, host, { ...fault, begin: 'echo nothing listens >&2; false' }, { seconds: 300, signal }, never))
   assert.is(odd.message, 'nothing listens\nexit 1')
   const long = newFault()
   assert.is((await failure(whileHeld(ssh, host, long.fault, { seconds: 1, signal }, never))).message, 'it was mended after 1 s\nexit 1')
@@ -87,10 +80,10 @@ const killedBastion = async (file: string, fault: HeldState): Promise<void> => {
   const lib = join(import.meta.dirname, '../../../lib')
   writeFileSync(script, `import { whileHeld } from '${lib}/node/hold.mts'
 import { createSsh } from '${lib}/reach/ssh.mts'
-await whileHeld(createSsh(), ${JSON.stringify(host)}, ${JSON.stringify(fault)}, { seconds: 30, signal: new AbortController().signal }, () => new Promise(() => {}))
+await whileHeld(createSsh(), ${JSON.stringify(host)}, ${JSON.stringify(fault)}, { seconds: 300, signal: new AbortController().signal }, () => new Promise(() => {}))
 `)
   const bastion = spawn(process.execPath, [script], { stdio: 'ignore' })
-  await until(() => existsSync(file))
+  await eventually('the state has begun', () => existsSync(file))
   bastion.kill('SIGKILL')
   await once(bastion, 'exit')
 }
@@ -98,7 +91,7 @@ await whileHeld(createSsh(), ${JSON.stringify(host)}, ${JSON.stringify(fault)}, 
 test('the node mends itself where the bastion is killed', async () => {
   const { file, fault } = newFault()
   await killedBastion(file, fault)
-  await until(() => !existsSync(file))
+  await eventually('the node is mended', () => !existsSync(file))
 })
 
 test('neither a second signal nor a bastion that hears nothing any more cuts the mending short', async () => {
@@ -106,9 +99,9 @@ test('neither a second signal nor a bastion that hears nothing any more cuts the
   const mending = `${file}-mending`
   await killedBastion(file, { begin: `echo $$ > ${file}.part; mv ${file}.part ${file}`, mend: `touch ${mending}; echo mending >&2; sleep 0.5; rm -f ${file}` })
   const shell = Number(readFileSync(file, 'utf8'))
-  await until(() => existsSync(mending))
+  await eventually('it mends', () => existsSync(mending))
   process.kill(shell, 'SIGTERM')
-  await until(() => !existsSync(file))
+  await eventually('the node is mended', () => !existsSync(file))
 })
 
 test.run()

@@ -1,7 +1,6 @@
 import { execFile, type ChildProcess } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -11,6 +10,7 @@ import {
 } from '../../../lib/node/ports.mts'
 import { defaultSettings } from '../../../lib/input/settings.mts'
 import { answeringSsh } from '../../support/answering-ssh.mts'
+import { eventually } from '../../support/eventually.mts'
 import { commands } from '../../support/node-shell.mts'
 
 const { network } = defaultSettings()
@@ -164,12 +164,7 @@ const answers = (port: number): Promise<boolean> => new Promise((resolve) => {
   socket.unref()
 })
 
-const untilClosed = async (port: number): Promise<void> => {
-  for (const end = Date.now() + 10_000; await answers(port);) {
-    if (Date.now() > end) throw new Error(`port ${port} is still listened on`)
-    await sleep(20)
-  }
-}
+const untilClosed = (port: number): Promise<void> => eventually(`nobody listens on port ${port}`, async () => !(await answers(port)))
 
 test('a listener says what it holds, answers in the background, and ends at the last goodbye', async () => {
   const [tcp, udp, line] = [await freePort(), await freePort(), channel()]

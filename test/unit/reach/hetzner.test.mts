@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createHetzner, HetznerError, type HetznerOptions } from '../../../lib/reach/hetzner.mts'
 import { Secret } from '../../../lib/input/secrets.mts'
+import { eventually } from '../../support/eventually.mts'
 
 type Reply = { status?: number; headers?: Record<string, string>; file?: string; body?: string; broken?: boolean }
 
@@ -135,7 +135,7 @@ test('an interrupted run does not go on asking', async () => {
   const stop = new AbortController()
   const { hetzner, requests } = await api({ 'GET /servers?page=1&per_page=50': [{ status: 503 }] }, { deadline: 60, signal: stop.signal })
   const asking = hetzner.serverAt('10.0.0.100').then(() => assert.unreachable(), (error: Error) => error)
-  while (requests.length === 0) await sleep(5)
+  await eventually('it has asked', () => requests.length > 0)
   stop.abort()
   assert.is((await asking as Error).name, 'AbortError')
 })

@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ApiAway, createKubectl, KubectlError, kubectlOf } from '../../../lib/reach/kubectl.mts'
+import { eventually } from '../../support/eventually.mts'
 
 const folder = await mkdtemp(join(tmpdir(), 'keybuzz-kubectl-'))
 test.after(() => rm(folder, { recursive: true }))
@@ -168,7 +168,7 @@ test('a command that takes too long, or is interrupted, is ended', async () => {
   assert.is(await wordsOf(asking({ timeout: 0.3 })`get nodes`), 'kubectl get nodes: timed out after 0.3 s')
   const running = asking`get nodes`
   const begun = async (): Promise<boolean> => (await readFile(pids, 'utf8').catch(() => '')).trim().split('\n').filter(Boolean).some((pid) => existsSync(`/proc/${pid}`))
-  while (!(await begun())) await sleep(20)
+  await eventually('it has begun', begun)
   interrupt.abort()
   assert.is(await running.then(() => '', (error: Error) => error.name), 'AbortError')
   assert.is(await asking`get nodes`.then(() => '', (error: Error) => error.name), 'AbortError')
@@ -176,8 +176,7 @@ test('a command that takes too long, or is interrupted, is ended', async () => {
   assert.is(await wordsOf(asking({ timeout: 0.3, signal: own })`get nodes`), 'kubectl get nodes: timed out after 0.3 s')
   const started = (await readFile(pids, 'utf8')).trim().split('\n')
   assert.ok(started.length > 0)
-  for (let tries = 0; tries < 500 && started.some((pid) => existsSync(`/proc/${pid}`)); tries++) await sleep(20)
-  assert.equal(started.filter((pid) => existsSync(`/proc/${pid}`)), [])
+  await eventually('they have ended', () => !started.some((pid) => existsSync(`/proc/${pid}`)))
   process.off('warning', warned)
   assert.equal(warnings, [])
 })

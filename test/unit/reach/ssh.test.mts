@@ -2,9 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { eventually } from '../../support/eventually.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 import { hostOf } from '../../support/hosts.mts'
 
@@ -27,12 +27,10 @@ const endsInterrupted = async (): Promise<boolean> => {
   const file = newFile()
   const interrupt = new AbortController()
   const failure = failureOf(ssh.run(a, `echo $$ > ${file}.part; mv ${file}.part ${file}; exec sleep 1000`, { signal: interrupt.signal }))
-  while (!existsSync(file)) await sleep(20)
+  await eventually('the script has begun', () => existsSync(file))
   const pid = Number(readFileSync(file, 'utf8'))
   interrupt.abort()
-  const isThere = () => existsSync(`/proc/${pid}`)
-  for (let tries = 0; tries < 200 && isThere(); tries++) await sleep(50)
-  const isGone = !isThere()
+  const isGone = await eventually('the script has ended', () => !existsSync(`/proc/${pid}`)).then(() => true, () => false)
   if (!isGone) process.kill(pid)
   assert.is((await failure).name, 'AbortError')
   return isGone

@@ -251,7 +251,7 @@ test('after an interruption no check begins, and no change', async () => {
 
 test('a check that hangs is named, in shell and as a function, and the others are looked at', async () => {
   const { on, all } = taking()
-  const ssh = { ...on.ssh, run: (...[host, shell, options]: Parameters<typeof on.ssh.run>) => on.ssh.run(host, shell, { ...options, timeout: 1 }) }
+  const ssh = { ...on.ssh, run: (...[host, shell, options]: Parameters<typeof on.ssh.run>) => on.ssh.run(host, shell, { ...options, timeout: 3 }) }
   await validate([
     { name: 'one', check: 'true' },
     { name: 'hangs', check: 'sleep 30' },

@@ -109,6 +109,18 @@ test('an interruption ends the run, and is no failure of a host', async () => {
   assert.equal(outcomes, [])
 })
 
+/** Counts who is in it at once. Who enters stays until `expected` were, and a little longer, for those that must not come. */
+const crowd = () => {
+  let [now, most] = [0, 0]
+  const enters = async (expected: number): Promise<void> => {
+    most = Math.max(most, ++now)
+    for (const end = performance.now() + 10_000; most < expected && performance.now() < end;) await sleep(5)
+    await sleep(30)
+    now--
+  }
+  return { enters, most: () => most }
+}
+
 test('one at a time: a failure stops those that follow', async () => {
   const { run, outcomes, all } = tell('apply', [a, b])
   await run.on([a, b], ({ name }) => [{ name: 'x', check: `[[ ${name} == b ]] || echo off` }], { atOnce: 1 })
@@ -119,22 +131,20 @@ test('one at a time: a failure stops those that follow', async () => {
 test('the first host goes alone, and where it fails no other one is touched', async () => {
   const hosts = [a, b, c, hostOf('d')]
   for (const sick of ['', 'a']) {
-    let [now, most] = [0, 0]
+    const { enters, most } = crowd()
     const begun: string[] = []
     const { run, outcomes } = tell('apply', hosts)
     await run.on(hosts, ({ name }) => [{
       name: 'x', look: '',
       check: async () => {
         begun.push(name)
-        most = Math.max(most, ++now)
-        await sleep(20)
-        if (name === 'a') assert.is(most, 1)
-        now--
+        await enters(name === 'a' ? 1 : 3)
+        if (name === 'a') assert.is(most(), 1)
         return name === sick ? 'off' : ''
       }
     }], { atOnce: 3, firstAlone: true })
     if (sick === 'a') assert.equal(outcomes.toSorted(), ['a x: failed', ...['b', 'c', 'd'].map((name) => `${name} what follows: skipped`)])
-    else assert.equal([begun.toSorted(), most], [['a', 'b', 'c', 'd'], 3])
+    else assert.equal([begun.toSorted(), most()], [['a', 'b', 'c', 'd'], 3])
   }
 })
 
@@ -148,25 +158,17 @@ test('one at a time is for an apply only: the others look at all hosts', async (
 })
 
 test('as many hosts at once as the settings say, or as the step allows', async () => {
-  const most = async (mode: 'plan' | 'apply', parallel: number, options: { atOnce?: number }): Promise<number> => {
+  const atOnce = async (expected: number, mode: 'plan' | 'apply', parallel: number, options: { atOnce?: number }): Promise<void> => {
     const settings = { ...defaultSettings(), ssh: { ...defaultSettings().ssh, parallel } }
     const { run } = tell(mode, [a, b, c], { settings })
-    let [now, peak] = [0, 0]
-    await run.on([a, b, c], () => [{
-      name: 'x', look: 'ls',
-      check: async () => {
-        peak = Math.max(peak, ++now)
-        await sleep(30)
-        now--
-        return ''
-      }
-    }], options)
-    return peak
+    const { enters, most } = crowd()
+    await run.on([a, b, c], () => [{ name: 'x', look: 'ls', check: async () => (await enters(expected), '') }], options)
+    assert.is(most(), expected)
   }
-  assert.is(await most('apply', 3, {}), 3)
-  assert.is(await most('apply', 2, {}), 2)
-  assert.is(await most('apply', 3, { atOnce: 1 }), 1)
-  assert.is(await most('plan', 3, { atOnce: 1 }), 3)
+  await atOnce(3, 'apply', 3, {})
+  await atOnce(2, 'apply', 2, {})
+  await atOnce(1, 'apply', 3, { atOnce: 1 })
+  await atOnce(3, 'plan', 3, { atOnce: 1 })
 })
 
 test('hosts that were not chosen are left alone', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { eventually } from '../../support/eventually.mts'
 import { useFakeSsh } from '../../support/fake-ssh.mts'
 
 const folder = useFakeSsh()
@@ -252,9 +253,12 @@ test('a lock that another run has stops an apply before it changes anything', as
   assert.equal([files(), existsSync(lock)], [[], true])
 })
 
+const slow = ['--yes', '--json', '--slow']
+const isSlow = (): Promise<void> => eventually('the slow step is at work', () => existsSync(join(made, 'slow')))
+
 test('ctrl-C ends it with 130, and gives the lock back', async () => {
-  const { child, ended } = start(first, ['--yes', '--json', '--slow'])
-  while (!existsSync(join(made, 'slow'))) await sleep(20)
+  const { child, ended } = start(first, slow)
+  await isSlow()
   assert.ok(existsSync(lock))
   child.kill('SIGINT')
   const { exitCode, stdout, stderr } = await ended
@@ -262,11 +266,6 @@ test('ctrl-C ends it with 130, and gives the lock back', async () => {
   assert.is(lines(stderr).at(-1), 'Interrupted. Nothing is left running on the nodes; run it again to go on from there.')
   assert.not(existsSync(lock))
 })
-
-const slow = ['--yes', '--json', '--slow']
-const isSlow = async (): Promise<void> => {
-  while (!existsSync(join(made, 'slow'))) await sleep(20)
-}
 
 test('a terminal that closes ends it as ctrl-C does, but not where nohup is there', async () => {
   const plain = start(first, slow, { more: { KEYBUZZ_NOHUP: '' } })
