@@ -7,9 +7,10 @@
 //
 // Needs:   09_k3s_05. Settings: who gets messages (monitoring.alerts). Firewalls of the servers outside, and a role of
 //          PostgreSQL and of MariaDB that may look (docs/monitoring.md). Passwords: as for 06 (docs/app-secrets.md).
-// Changes: the namespaces monitoring and monitoring-nodes; the ClusterRoles prometheus and kube-state-metrics; secrets in
-//          ~/.keybuzz/secrets of the bastion. With --send-test: sends a message to everybody in monitoring.alerts.
-// Undo:    `kubectl delete namespace monitoring monitoring-nodes`. What Prometheus has measured is lost with it.
+// Changes: the namespaces monitoring and monitoring-nodes; the ClusterRoles keybuzz-prometheus and keybuzz-kube-state-metrics;
+//          secrets in ~/.keybuzz/secrets of the bastion. With --send-test: sends a message to everybody in monitoring.alerts.
+// Undo:    `kubectl delete namespace monitoring monitoring-nodes` and `kubectl delete clusterrole,clusterrolebinding
+//          keybuzz-prometheus keybuzz-kube-state-metrics`. What Prometheus has measured is lost with it.
 // Example: ./09_k3s_07_install_monitoring.mts --send-test
 
 import { givenNames } from './lib/apps/apps.mts'

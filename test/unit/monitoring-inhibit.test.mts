@@ -78,6 +78,10 @@ test('without the API a kubelet gives no metrics of its containers: nobody tells
     TargetDown node=k3s-worker-01 job=n8n`), ['ApiDown', 'TargetDown'])
 })
 
+test('a Vault that is sealed or down gives no metrics: that is no message of its own', () => {
+  for (const cause of ['VaultDown', 'VaultSealed']) assert.equal(told(`${cause}\nTargetDown job=vault\nTargetDown job=n8n`), [cause, 'TargetDown'])
+})
+
 test('what has nothing to do with a dead node is told beside it', () => {
   const beside = [
     'IngressDown node=k3s-worker-01', 'PostgresDown', 'AppDown app=front', 'SitesDown', 'N8nMainDown app=n8n', 'ClusterDnsDown',
