@@ -14,21 +14,22 @@
 // Example: ./09_k3s_07_install_monitoring.mts --send-test
 
 import { givenNames } from './lib/apps/apps.mts'
+import { hasTables } from './lib/apps/backends/postgres.mts'
 import { answersAtItsHost } from './lib/cluster/answers.mts'
 import { manifestStep } from './lib/cluster/objects.mts'
 import { rolledOut } from './lib/cluster/pods.mts'
 import { hasNoneOf } from './lib/cluster/turned-off.mts'
-import { componentNames } from './lib/monitoring/components.mts'
+import { askedByPrometheus, componentNames } from './lib/monitoring/components.mts'
 import { faultsOf } from './lib/monitoring/complete.mts'
 import { hasDashboards } from './lib/monitoring/dashboards.mts'
 import { alertNames, filesIn } from './lib/monitoring/files.mts'
-import { holdersOf, namespace, readBy, waysOf } from './lib/monitoring/holders.mts'
+import { grafanaPassword, holdersOf, monitoringSecrets, namespace, readBy, waysOf } from './lib/monitoring/holders.mts'
 import { alertmanagers } from './lib/monitoring/places.mts'
 import { alertsArrive, hasRules, scrapesEverything, showsDashboards } from './lib/monitoring/proofs.mts'
 import { type RenderedComponent, renderMonitoring } from './lib/monitoring/render.mts'
 import { sendsTest } from './lib/monitoring/send-test.mts'
-import { targetsOf } from './lib/monitoring/targets.mts'
-import { hasItsVolumes } from './lib/monitoring/volumes.mts'
+import { type Targets, targetsOf } from './lib/monitoring/targets.mts'
+import { hasItsVolumes, mayRunAtItsVolumes } from './lib/monitoring/volumes.mts'
 import { isComplete } from './lib/run/complete.mts'
 import { flag, instead, value } from './lib/run/flags.mts'
 import type { Run } from './lib/run/run.mts'
@@ -36,6 +37,7 @@ import { operate, script } from './lib/run/script.mts'
 import type { ClusterStep } from './lib/run/step.mts'
 import { checksum, hasSecret } from './lib/secrets/cluster-secret.mts'
 import { knownSecrets, knowsGiven } from './lib/secrets/given.mts'
+import { ofSecrets, type Secrets } from './lib/secrets/holder.mts'
 import { hasMade } from './lib/secrets/made.mts'
 import { databasePassword } from './lib/vault/database.mts'
 
@@ -53,19 +55,23 @@ export const installMonitoring = script({
     if (!(await isComplete(run, { of: 'the monitoring', script: '09_k3s_07_install_monitoring', faults }))) return
     if (flags['send-test']) return run.once([sendsTest(run, waysOf(settings))])
 
-    const holders = holdersOf(settings, targetsOf(machines, settings))
-    const secrets = await knownSecrets(run, { holders: Object.values(holders), file: flags.secrets, also: [...givenNames(settings), databasePassword] })
+    const targets = targetsOf(machines, settings)
+    const holders = holdersOf(settings, targets)
+    const secrets = await knownSecrets(run, { holders: Object.values(holders), file: flags.secrets, also: [...givenNames(settings), ...monitoringSecrets, databasePassword] })
     await run.once([
       knowsGiven(run, secrets, { whose: 'the monitoring', refusal: async () => '' }),
-      ...Object.values(holders).map((holder) => hasMade(run, holder, secrets))
+      hasMade(run, holders.alertmanager, secrets),
+      hasMade(run, holders.exporters, secrets),
+      hasMade(run, holders.grafana, secrets, () => usedByGrafana(run, secrets))
     ])
     const { namespaces, components } = await renderMonitoring(settings, machines, (name, texts) =>
       (mode === 'runbook' ? 'by-hand' : checksum(readBy(holders, name), secrets, texts)))
     const dashboards = await filesIn('dashboards', '.json')
-    const off = turnedOff(components)
+    const off = turnedOff(components, targets)
     await run.once([
       manifestStep(kubectl, 'has the namespaces of the monitoring', namespaces),
       hasItsVolumes(run),
+      mayRunAtItsVolumes(run),
       ...Object.values(holders).map((holder) => hasSecret(run, holder, secrets)),
       ...components.flatMap(({ title, base }) => (base === '' ? [] : [manifestStep(kubectl, `has the configuration of ${title}`, base)])),
       hasDashboards(kubectl, dashboards),
@@ -84,9 +90,21 @@ export const installMonitoring = script({
 })
 
 /** The objects of the components that there is nothing to ask for any more. */
-const turnedOff = (components: RenderedComponent[]): string[] =>
-  componentNames.filter((name) => !components.some((one) => one.name === name))
-    .flatMap((name) => [`deployment/${name}`, `service/${name}`, `networkpolicy/${name}-asks`])
+const turnedOff = (components: RenderedComponent[], targets: Targets): string[] => [
+  ...componentNames.filter((name) => !components.some((one) => one.name === name))
+    .flatMap((name) => [`deployment/${name}`, `service/${name}`, `networkpolicy/${name}-asks`]),
+  ...(askedByPrometheus(targets).length === 0 ? ['networkpolicy/prometheus-asks-servers'] : [])
+]
+
+/**
+ * Grafana's database in PostgreSQL where it has tables, else ''. Grafana takes its administrator's password and its key into an
+ * empty database only: made anew they would not be those that it uses.
+ */
+const usedByGrafana = async ({ settings, signal }: Run, { known }: Secrets): Promise<string> => {
+  const { database, user } = settings.monitoring.grafana
+  const use = { database, user, password: grafanaPassword }
+  return database !== '' && known.has(grafanaPassword) && await hasTables(settings, use, ofSecrets(known), signal) ? database : ''
+}
 
 const runs = ({ kubectl, hosts }: Run, { name, title, namespace: own, kind }: RenderedComponent): ClusterStep => ({
   ...rolledOut(kubectl, { kind, namespace: own, name, step: `runs ${title}`, within: 300, ...(kind === 'daemonset' ? { nodes: hosts.length } : {}) }),

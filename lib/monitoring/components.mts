@@ -1,4 +1,5 @@
 import { parse } from 'yaml'
+import { intervalOf } from '../base/cron.mts'
 import { ingressSources, notOutside } from '../cluster/network.mts'
 import { readManifest } from '../cluster/objects.mts'
 import { inYaml, resourceValues } from '../cluster/values.mts'
@@ -112,21 +113,27 @@ const alertmanager = async (settings: Settings): Promise<Component> => {
   }
 }
 
+/** The servers outside the cluster that Prometheus asks itself. The others it asks through an exporter. */
+export const askedByPrometheus = ({ rabbitmq, minio, vault }: Targets): Target[] => [...rabbitmq, ...minio, ...vault]
+
+// Seconds: the longest day, when clocks are set back.
+const dayAndHour = 25 * 3600
+
 const prometheus = async (settings: Settings, targets: Targets): Promise<Component> => {
-  const { capacity: { pods, cpus, memory, lost_workers: lost }, environment, monitoring: { prometheus: own, pools }, network } = settings
-  const wanted = { PODS: pods, CPUS: cpus, MEMORY: memory, LOST_WORKERS: lost }
-  const capacity = await readManifest('07_monitoring/prometheus/capacity.yaml', wanted)
-  const servers = egressTo([...targets.rabbitmq, ...targets.minio, ...targets.vault])
+  const { capacity: { pods, cpus, memory, lost_workers: lost }, environment, monitoring: { prometheus: own, pools }, network, snapshots: { schedule } } = settings
+  const said = { PODS: pods, CPUS: cpus, MEMORY: memory, LOST_WORKERS: lost, SNAPSHOTS_DAILY: intervalOf(schedule) <= dayAndHour ? 1 : 0 }
+  const ofSettings = await readManifest('07_monitoring/prometheus/settings.yaml', said)
+  const servers = askedByPrometheus(targets)
   return {
     name: 'prometheus', title: 'Prometheus', namespace: 'monitoring', kind: 'statefulset',
     config: [
       { file: 'prometheus/config.yaml', values: { ENVIRONMENT: environment, ...(await scrapeValues(settings, targets)) } },
-      { text: configMap('rules', { ...(await filesIn('rules', '.yaml')), 'capacity.yaml': capacity }) }
+      { text: configMap('rules', { ...(await filesIn('rules', '.yaml')), 'settings.yaml': ofSettings }) }
     ],
     base: [
       { file: 'prometheus/base.yaml', values: { INGRESS_SOURCES: ingressSources(settings), PRIVATE_CIDR: network.private_cidr } },
       // Without a rule the API would store the policy in another form than it was given.
-      ...(servers === '[]' ? [] : [{ file: 'prometheus/servers.yaml', values: { SERVERS: servers } }])
+      ...(servers.length === 0 ? [] : [{ file: 'prometheus/servers.yaml', values: { SERVERS: egressTo(servers) } }])
     ],
     workload: {
       file: 'prometheus/statefulset.yaml',

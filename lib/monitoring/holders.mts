@@ -25,6 +25,9 @@ export const waysOf = ({ monitoring: { alerts }, backends: { smtp } }: Settings)
     ]
   })
 
+/** The password of the role with which Grafana logs in to PostgreSQL. */
+export const grafanaPassword = 'grafana-postgres-password'
+
 type Key = NamedSecret & { /** In the Secret. */ key: string; /** Makes the value there. Left out: it is the secret itself. */ as?: (secret: string) => string }
 
 /** What Alertmanager reads its addresses and passwords from: files of these names. */
@@ -56,7 +59,7 @@ const exporters = (settings: Settings, targets: Targets): Holder => {
 
 const grafana = ({ monitoring: { grafana: { admin, database, user } } }: Settings): Holder =>
   holder('grafana', 'Grafana', database === '' ? [] : [
-    { name: 'grafana-postgres-password', key: 'database-password', what: `password of PostgreSQL's role ${user}` }
+    { name: grafanaPassword, key: 'database-password', what: `password of PostgreSQL's role ${user}` }
   ], [
     { name: 'grafana-admin-password', key: 'admin-password', what: `password of Grafana's administrator ${admin}` },
     { name: 'grafana-secret-key', key: 'secret-key', what: 'key of what Grafana encrypts in its database' }
@@ -92,5 +95,5 @@ export const readBy = (holders: Holders, component: ComponentName): Holder => {
 /** The names of all secrets that the monitoring may be given, whatever the settings say: a file may hold them too. */
 export const monitoringSecrets = [
   'pages-webhook', 'pages-slack', 'tickets-webhook', 'tickets-slack', 'watchdog-url', 'smtp-password', 'redis-password',
-  'monitoring-postgres-password', 'monitoring-mysql-password', 'monitoring-minio-token', 'monitoring-vault-token', 'grafana-postgres-password'
+  'monitoring-postgres-password', 'monitoring-mysql-password', 'monitoring-minio-token', 'monitoring-vault-token', grafanaPassword
 ]

@@ -29,6 +29,10 @@ export const triesOf = (metrics: string, way: Way): Tries => {
 
 const minus = (a: Tries, b: Tries): Tries => ({ sent: a.sent - b.sent, failed: a.failed - b.failed, givenUp: a.givenUp - b.givenUp })
 
+// A connection that nobody answers is given up by the kernel only, after two minutes, and counted then.
+const notTried = ({ by }: Way): string =>
+  `Alertmanager has finished no try. Has 07 brought these settings to the cluster?${by === 'email' ? ' Do the nodes of monitoring.pools reach backends.smtp?' : ''}`
+
 const wayInWords = ({ kind, by }: Way): string => `${kind} by ${by}`
 
 /** The last words of Alertmanager's log about a way. */
@@ -62,7 +66,7 @@ export const sendsTest = ({ kubectl, sick }: Means, ways: Way[]): ClusterStep =>
       const lines = ways.map((way, index) => {
         const { sent, failed } = now[index]!
         if (sent > 0) return `= ${wayInWords(way)}`
-        return `${wayInWords(way)}: ${failed > 0 ? whyNot(log, way) : 'Alertmanager has not tried. Has 07 brought these settings to the cluster?'}`
+        return `${wayInWords(way)}: ${failed > 0 ? whyNot(log, way) : notTried(way)}`
       })
       const refused = lines.filter((line) => !line.startsWith('= '))
       if (refused.length > 0 && now.every(({ sent, failed, givenUp }) => sent > 0 || givenUp > 0 || failed >= tries)) throw new Refusal(refused.join('\n'))

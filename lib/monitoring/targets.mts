@@ -23,9 +23,6 @@ const jobOf: Record<string, Job | ''> = {
   lb: '', monitoring: ''
 }
 
-/** The ports of RabbitMQ itself: where its clients connect, and of its plugin rabbitmq_prometheus. */
-const rabbitmqPorts = { amqp: 5672, metrics: 15692 }
-
 /** What Prometheus asks outside the cluster, by job; `login` is of the job backends too. */
 export type Targets = Record<Job | 'servers' | 'backends' | 'login' | 'balancers' | 'apps', Target[]>
 
@@ -76,9 +73,9 @@ const strangers = (machines: Machine[], ignore: string[]): Fault[] => {
   })
 }
 
-// Databases have their own port here: that of `backends` may be a load balancer's.
-const portsOf = ({ backends, monitoring: { postgres, redis, mariadb } }: Settings): Record<Job, number> => ({
-  postgres: postgres.port, redis: redis.port, mysql: mariadb.port, rabbitmq: rabbitmqPorts.metrics, minio: backends.minio.port, vault: backends.vault.port
+// Servers have their own port here: that of `backends` may be a load balancer's.
+const portsOf = ({ monitoring: { postgres, redis, mariadb, rabbitmq, minio, vault } }: Settings): Record<Job, number> => ({
+  postgres: postgres.port, redis: redis.port, mysql: mariadb.port, rabbitmq: rabbitmq.metrics_port, minio: minio.port, vault: vault.port
 })
 
 const serversOf = (job: Job, machines: Machine[], settings: Settings, own = portsOf(settings)[job]): Target[] => {
@@ -95,7 +92,7 @@ const serversOf = (job: Job, machines: Machine[], settings: Settings, own = port
  * Redis's exporter says why it failed. MariaDB cannot be asked so: see `backends`.
  */
 const servers = (machines: Machine[], settings: Settings): Target[] =>
-  ([['postgres', portsOf(settings).postgres], ['rabbitmq', rabbitmqPorts.amqp]] as const).flatMap(([job, port]) =>
+  ([['postgres', portsOf(settings).postgres], ['rabbitmq', settings.monitoring.rabbitmq.port]] as const).flatMap(([job, port]) =>
     serversOf(job, machines, settings, port).map(({ targets, labels: { instance = '' } }) => ({ targets, labels: { instance, backend: job } })))
 
 /**

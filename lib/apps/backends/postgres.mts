@@ -82,7 +82,7 @@ export const postgresTakes = async (means: Means): Promise<string> => {
  * True where the database of an application has tables, so that its keys may not be made anew. One that is missing has none.
  * Throws in words where the server does not let it in.
  */
-export const hasTables = async (settings: Settings, use: PostgresUse, of: SecretOf, signal: AbortSignal): Promise<boolean> => {
+export const hasTables = async (settings: Settings, use: Pick<PostgresUse, 'user' | 'database' | 'password'>, of: SecretOf, signal: AbortSignal): Promise<boolean> => {
   const login = { user: use.user, database: use.database, password: of(use.password) }
   try {
     return await inTime(signal, async (closing) => {

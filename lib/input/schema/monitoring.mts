@@ -54,8 +54,9 @@ export const monitoring = section({
     user: identifier('keybuzz_monitoring'),
     port: port().default(3306)
   }),
-  minio: section({ token: yesOrNo().default(false) }),
-  vault: section({ token: yesOrNo().default(false) }),
+  rabbitmq: section({ port: port().default(5672), metrics_port: port().default(15_692) }),
+  minio: section({ token: yesOrNo().default(false), port: port().default(9000) }),
+  vault: section({ token: yesOrNo().default(false), port: port().default(8200) }),
   alerts: section({
     pages: receiver(),
     tickets: receiver(),

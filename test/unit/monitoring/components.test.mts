@@ -127,7 +127,8 @@ test("Vault's agents are asked where the injection has them listen, and Promethe
 
 test('the rules, and the targets of the settings as series, are one ConfigMap', () => {
   const rules = one(defaults, 'ConfigMap', 'rules').data!
-  assert.match(rules['capacity.yaml']!, 'vector(1000)')
+  assert.match(rules['settings.yaml']!, 'keybuzz_capacity_pods, expr: "vector(1000)"')
+  assert.match(rules['settings.yaml']!, 'keybuzz_snapshots_daily, expr: "vector(1)"')
   assert.equal(config.rule_files, ['/etc/prometheus/rules/*.yaml'])
 })
 

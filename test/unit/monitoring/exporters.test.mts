@@ -16,4 +16,9 @@ test('the user and its password stand in the module that Prometheus names, whate
   })
 })
 
+test('a password that is put into its place by hand makes the same text', () => {
+  const made = postgresModules(defaultSettings(), '{{password}}').replace('{{password}}', 's3cret')
+  assert.is(made, postgresModules(defaultSettings(), 's3cret'))
+})
+
 test.run()

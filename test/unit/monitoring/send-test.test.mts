@@ -43,7 +43,7 @@ test('each run sends one to every Alertmanager, and each way tells how it went',
   assert.is(await step.check(), 'pages by webhook: none in this run\ntickets by email: none in this run')
   assert.equal(sent, [])
   await step.change!()
-  assert.is(await step.check(), 'pages by webhook: Alertmanager has not tried. Has 07 brought these settings to the cluster?\ntickets by email: Alertmanager has not tried. Has 07 brought these settings to the cluster?')
+  assert.is(await step.check(), 'pages by webhook: Alertmanager has finished no try. Has 07 brought these settings to the cluster?\ntickets by email: Alertmanager has finished no try. Has 07 brought these settings to the cluster? Do the nodes of monitoring.pools reach backends.smtp?')
   assert.is(await step.check(), '= pages by webhook\ntickets by email: establish connection: "mail" refused')
   assert.equal(sent.map((one) => one.split(' ')[0]), ['alertmanager-0', 'alertmanager-1'])
   assert.match(sent[0]!, /amtool .*severity=page/)

@@ -28,13 +28,21 @@ const refusal = (machines: Machine[], ignore: string[] = []): string => {
 
 const names = (list: Targets[keyof Targets]) => list.map(({ targets: [target], labels }) => `${labels['instance']} ${labels['role']} ${target}`)
 
-test('the servers of the documented file are asked by their ROLE, at the ports of their backends', () => {
+test('the servers of the documented file are asked by their ROLE, at their own ports', () => {
   const targets = found()
   assert.equal(names(targets.postgres), ['db-master-01 db 10.0.0.120:5432', 'db-slave-01 db 10.0.0.121:5432'])
   assert.equal(names(targets.redis), ['redis-01 redis 10.0.0.123:6379'])
   assert.equal(names(targets.rabbitmq), ['queue-01 queue 10.0.0.126:15692'])
   assert.equal(names(targets.minio), ['minio-01 storage 10.0.0.134:9000'])
   assert.equal(names(targets.vault), ['vault-01 vault 10.0.0.150:8200'])
+  const { rabbitmq, minio, vault, servers } = found(({ backends, monitoring }) => {
+    for (const one of [backends.rabbitmq, backends.minio, backends.vault]) one.port = 443 // of a load balancer
+    monitoring.rabbitmq = { port: 5673, metrics_port: 15_693 }
+    monitoring.minio.port = 9001
+    monitoring.vault.port = 8201
+  })
+  assert.equal([rabbitmq, minio, vault].map((list) => list[0]!.targets[0]), ['10.0.0.126:15693', '10.0.0.134:9001', '10.0.0.150:8201'])
+  assert.equal(servers.filter(({ labels }) => labels['backend'] === 'rabbitmq').map(({ targets: [target] }) => target), ['10.0.0.126:5673'])
 })
 
 test('MariaDB is asked at its rows, and at the address of the settings where it has none', () => {
