@@ -16,11 +16,11 @@
 import { type App, appNames } from './lib/apps/app.mts'
 import { chosenApps, enabledApps, givenNames, incomplete } from './lib/apps/apps.mts'
 import { adminSecrets } from './lib/apps/backends/admins.mts'
-import { acceptsApps, refusalOf, usedDatabase } from './lib/apps/backends/steps.mts'
+import { acceptsApps, hasNoTables, refusalOf, usedDatabase } from './lib/apps/backends/steps.mts'
 import { deploys } from './lib/apps/deploy.mts'
 import { leavesDisabled } from './lib/apps/disabled.mts'
 import { isFromVault } from './lib/apps/from-vault.mts'
-import { hasMigrated } from './lib/apps/migrate.mts'
+import { hasMigrated, leavesNoneStopped } from './lib/apps/migrate.mts'
 import { hasPullSecret } from './lib/apps/pull-secret.mts'
 import { nodesOfApps, reachesBackends } from './lib/apps/reachable.mts'
 import { needsRegistry, registrySecret } from './lib/apps/registry.mts'
@@ -93,7 +93,7 @@ export const deployCoreApps = script({
       const source = isFromVault(settings, app) ? vaultSource(run, app, secrets, opened?.vault) : secretSource(run, app, secrets)
       // Its keys come first: the checksum in its pods follows from them.
       if (app.made.length > 0) await run.once([hasMade(run, app, secrets, () => usedDatabase(login, app, secrets), source.copy)], app.name)
-      await run.once(deployment(run, app, await render(app), secrets, source), app.name)
+      await run.once(deployment(run, app, await render(app), secrets, source, () => hasNoTables(login, app, secrets)), app.name)
     }
     if (run.mode === 'apply') for (const app of apps.filter(({ name }) => run.stands(name))) run.note(`${app.title} answers at https://${app.host}`)
     if (flags.app !== undefined) return
@@ -104,7 +104,14 @@ export const deployCoreApps = script({
 })
 
 /** One application, from its namespace to its answer. Its keys are there. */
-const deployment = (run: Run, app: App, { namespace, base, migrations, workloads, edge }: Rendered, secrets: Secrets, { isLeft, before, after }: Source): ClusterStep[] => {
+const deployment = (
+  run: Run,
+  app: App,
+  { namespace, base, migrations, workloads, edge }: Rendered,
+  secrets: Secrets,
+  { isLeft, before, after }: Source,
+  isEmpty: () => Promise<boolean>
+): ClusterStep[] => {
   const { kubectl, settings } = run
   const own = { namespace: app.namespace, within: settings.apps.rollout_timeout, isWaiting: unknownOf(app, secrets).length > 0 }
   const space = manifestStep(kubectl, 'has its namespace', namespace)
@@ -114,8 +121,8 @@ const deployment = (run: Run, app: App, { namespace, base, migrations, workloads
     ...(needsRegistry(settings, app) ? [hasPullSecret(run, app, secrets)] : []),
     manifestStep(kubectl, 'has its configuration, services and policies', base),
     ...(app.turnedOff.length > 0 ? [hasNoneOf(kubectl, own.namespace, app.turnedOff)] : []),
-    ...migrations.map((migration) => hasMigrated(run, own.namespace, migration, workloads)),
-    ...workloads.map((workload) => deploys(run, { ...own, ...workload })),
+    ...migrations.map((migration) => hasMigrated(run, own.namespace, migration, workloads, isEmpty)),
+    ...workloads.map((workload) => leavesNoneStopped(run, own.namespace, { migrations, workloads }, workload.name, deploys(run, { ...own, ...workload }))),
     manifestStep(kubectl, 'has its host, and its number of pods', edge),
     answersAtItsHost(app, settings),
     ...after,

@@ -25,8 +25,8 @@ const says = (text: string): string => `it says ${JSON.stringify(text.split(/\r?
 
 const statusOf = (answer: string): number => Number(/^HTTP\/1\.\d (\d{3})/.exec(answer)?.[1])
 
-// What Go's servers, and so MinIO and Vault, say to plain HTTP where they expect TLS.
-const wantsTls = (answer: string): boolean => statusOf(answer) === 400 && answer.includes('HTTP request to an HTTPS server')
+// What Go's servers, and so MinIO and Vault, say to plain HTTP where they expect TLS; and nginx and Apache before others.
+const wantsTls = (answer: string): boolean => statusOf(answer) === 400 && /HTTP request to an HTTPS server|plain HTTP/.test(answer)
 
 const noServer = 'its load balancer says 503: no server is up behind it'
 const isFromBalancer = (answer: string): boolean => statusOf(answer) === 503 && answer.includes('No server is available')
@@ -57,12 +57,11 @@ const protocols = {
   },
   minio: {
     title: 'MinIO',
-    // Without a Host it answers 400.
     ask: 'GET /minio/health/live HTTP/1.0\\r\\nHost: keybuzz-check\\r\\n\\r\\n',
-    expected: '200',
+    expected: '200, or of another store of S3 any status below 500',
     reads: (answer) => {
-      if (statusOf(answer) === 200) return ''
       if (wantsTls(answer)) return 'it wants TLS, and the applications speak plain HTTP with it'
+      if (statusOf(answer) < 500) return ''
       return isFromBalancer(answer) ? noServer : undefined
     }
   },
@@ -94,9 +93,23 @@ const protocols = {
   }
 } satisfies Record<string, Protocol>
 
+/** The port of mail servers that speak TLS from the first byte (RFC 8314), and say nothing before the client does. */
+const smtpsPort = 465
+
+const smtps: Protocol = {
+  title: 'SMTP',
+  // A ClientHello of TLS 1.2 with one cipher and nothing else: a server answers with a record, be it an alert. Other bytes
+  // would not do: OpenSSL hangs up on them without a word.
+  ask: `\\026\\003\\001\\0\\055\\001\\0\\0\\051\\003\\003${'\\0'.repeat(32)}\\0\\0\\002\\300\\057\\001\\0`,
+  expected: 'a record of TLS: 025 003 or 026 003',
+  reads: (answer) => (/^[\x15\x16]\x03/.test(answer) ? '' : undefined)
+}
+
 /** The backends of the settings that have an address. */
 export const backendsOf = ({ backends }: Settings): Backend[] =>
   (Object.keys(protocols) as Backend['key'][]).flatMap((key) => {
     const address = key === 'smtp' ? backends.smtp.host : backends[key].address
-    return address === '' ? [] : [{ key, ...protocols[key], address, port: backends[key].port }]
+    const { port } = backends[key]
+    const protocol: Protocol = key === 'smtp' && port === smtpsPort ? smtps : protocols[key]
+    return address === '' ? [] : [{ key, ...protocol, address, port }]
   })

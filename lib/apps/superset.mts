@@ -70,7 +70,12 @@ export const superset = (settings: Settings): App => {
     migrations: [{
       part: {
         file: 'superset/migrate.yaml',
-        values: { ...container, HOST: host, ADMIN: own.admin, POSTGRES: `${postgres.address}:${postgres.port}`, DATABASE: own.database }
+        values: {
+          ...container, ADMIN: own.admin,
+          // Superset makes no user with the e-mail of another.
+          ADMIN_EMAIL: own.admin.includes('@') ? own.admin : `${own.admin}@${host}`,
+          POSTGRES: `${postgres.address}:${postgres.port}`, DATABASE: own.database
+        }
       },
       prefix: 'superset-migrate', step: 'its database prepared for this version', within: 1800,
       // It deadlocks with pods that are at work (apache/superset#33252).

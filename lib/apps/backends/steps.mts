@@ -1,3 +1,4 @@
+import { isAbort } from '../../base/errors.mts'
 import { findingOf, type ClusterStep } from '../../run/step.mts'
 import { pathOf, type Secrets } from '../../secrets/holder.mts'
 import type { App, Use } from '../app.mts'
@@ -63,10 +64,24 @@ export const refusalOf = async (steps: ClusterStep[]): Promise<string> => {
   return said.filter(Boolean).join('\n')
 }
 
+// What an application uses of PostgreSQL. Nothing where nobody can ask it: without its password.
+const askable = ({ uses }: Pick<App, 'uses'>, { known }: Secrets): UseOf<'postgres'> | undefined =>
+  uses.find((use): use is UseOf<'postgres'> => use.backend === 'postgres' && known.has(use.password))
+
 /** The PostgreSQL database of an application where it has tables, else ''. Without its password nobody can tell. */
-export const usedDatabase = async ({ settings, of, signal }: Means, { uses }: Pick<App, 'uses'>, { known }: Secrets): Promise<string> => {
-  const use = uses.find(({ backend }) => backend === 'postgres') as UseOf<'postgres'> | undefined
-  return use && known.has(use.password) && await hasTables(settings, use, of, signal) ? use.database : ''
+export const usedDatabase = async ({ settings, of, signal }: Means, app: Pick<App, 'uses'>, secrets: Secrets): Promise<string> => {
+  const use = askable(app, secrets)
+  return use && await hasTables(settings, use, of, signal) ? use.database : ''
+}
+
+/** True where the PostgreSQL database of an application has no tables; not where nobody can tell, or where it does not answer. */
+export const hasNoTables = async ({ settings, of, signal }: Means, app: Pick<App, 'uses'>, secrets: Secrets): Promise<boolean> => {
+  const use = askable(app, secrets)
+  if (!use) return false
+  return !(await hasTables(settings, use, of, signal).catch((error: unknown) => {
+    if (isAbort(error)) throw error
+    return true
+  }))
 }
 
 // The passwords get into the environment of one command, never into its arguments.

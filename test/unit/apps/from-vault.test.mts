@@ -11,7 +11,7 @@ import { clientOf, filesOf, keptOf, withVault } from '../../../lib/apps/from-vau
 import { renderApp } from '../../../lib/apps/render.mts'
 import { defaultSettings, type Settings } from '../../../lib/input/settings.mts'
 import { templateOf } from '../../../lib/secrets/holder.mts'
-import { all, type Container, type Made } from './rendered.mts'
+import { all, type Container, type Made, type Pod } from './rendered.mts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keybuzz-from-vault-'))
 test.after(() => rmSync(folder, { recursive: true }))
@@ -19,6 +19,7 @@ test.after(() => rmSync(folder, { recursive: true }))
 const moved = (): Settings => {
   const settings = defaultSettings()
   settings.apps.superset.enabled = true
+  settings.apps.superset.beat = true
   settings.vault.apps = ['api', 'chatwoot', 'n8n', 'superset']
   settings.apps.api = { ...settings.apps.api, image: 'ghcr.io/keybuzzio/platform-api:1.0.0', command: ['node', 'server.js'], migrate: ['node', 'migrate.js'] }
   return settings
@@ -121,15 +122,34 @@ test('a program is started with every variable as it stands in its file, and wit
   assert.equal(argv, ['an argument'])
 })
 
+type Rotation = { schedule: string; jobTemplate: { spec: { activeDeadlineSeconds: number; template: { spec: Pod } } } }
+const rotationOf = (objects: Made[]): Rotation => all(objects, 'CronJob')[0]!.spec as unknown as Rotation
+const argsOf = (containers: Container[] = []) => containers.map(({ args }) => args)
+
 test('its pods are replaced each night by one that may do only this', async () => {
   const settings = moved()
   settings.vault.rotation.at = '23:05'
-  const objects = await objectsOf('n8n', settings)
-  const { spec } = all(objects, 'CronJob')[0]! as unknown as { spec: { schedule: string; jobTemplate: { spec: { template: { spec: { containers: Container[] } } } } } }
-  assert.is(spec.schedule, '5 23 * * *')
-  assert.equal(spec.jobTemplate.spec.template.spec.containers[0]!.args, ['rollout', 'restart', 'deployment/n8n-main', 'deployment/n8n-webhook', 'deployment/n8n-worker'])
+  const objects = await objectsOf('chatwoot', settings)
+  const { schedule, jobTemplate: { spec: { template: { spec: { initContainers, containers } } } } } = rotationOf(objects)
+  assert.is(schedule, '5 23 * * *')
+  assert.is(initContainers, undefined)
+  assert.equal(argsOf(containers), [['rollout', 'restart', 'deployment/chatwoot-web', 'deployment/chatwoot-sidekiq']])
   const [role] = all(objects, 'Role') as unknown as { rules: object[] }[]
-  assert.equal(role!.rules, [{ apiGroups: ['apps'], resources: ['deployments'], resourceNames: ['n8n-main', 'n8n-webhook', 'n8n-worker'], verbs: ['get', 'patch'] }])
+  assert.equal(role!.rules, [{ apiGroups: ['apps'], resources: ['deployments'], resourceNames: ['chatwoot-web', 'chatwoot-sidekiq'], verbs: ['get', 'list', 'watch', 'patch'] }])
+})
+
+test('a pod that ends before its successor is replaced only once others have got their secrets from Vault', async () => {
+  for (const [name, first, waits, last] of [
+    ['n8n', ['n8n-webhook', 'n8n-worker'], 'n8n-webhook', 'n8n-main'],
+    ['superset', ['superset-web', 'superset-worker'], 'superset-web', 'superset-beat']
+  ] as const) {
+    const { activeDeadlineSeconds, template: { spec: pod } } = rotationOf(await objectsOf(name)).jobTemplate.spec
+    assert.equal(argsOf(pod.initContainers), [['rollout', 'restart', ...first.map((one) => `deployment/${one}`)], ['rollout', 'status', `deployment/${waits}`]])
+    assert.equal(argsOf(pod.containers), [['rollout', 'restart', `deployment/${last}`]])
+    // Only what has failed is done again: no second restart while the first is waited for.
+    assert.is((pod as { restartPolicy?: string }).restartPolicy, 'OnFailure')
+    assert.ok(activeDeadlineSeconds > moved().apps.rollout_timeout)
+  }
 })
 
 test('the configuration of the agent is among what replaces the pods', async () => {

@@ -61,8 +61,9 @@ test('its database is migrated while none of its pods is at work, and the admini
   assert.equal(command?.[2]?.trim().split('\n').filter((line) => !line.startsWith('#')).map((line) => line.split(' ').slice(0, 3).join(' ')),
     ['superset db upgrade', 'superset init', 'export FLASK_FAB_CREATE_ADMIN_PASSWORD="$ADMIN_PASSWORD"', 'superset fab create-admin'])
   assert.equal(env, [
-    { name: 'ADMIN', value: '-007' }, { name: 'ADMIN_EMAIL', value: 'admin@bi.example.com' }
+    { name: 'ADMIN', value: '-007' }, { name: 'ADMIN_EMAIL', value: '-007@bi.example.com' }
   ])
+  assert.equal(migrationOf(await rendered(superset(changed({ admin: 'ops@keybuzz.io' })))).env?.map(({ value }) => value), ['ops@keybuzz.io', 'ops@keybuzz.io'])
   assert.equal(resources?.requests, { cpu: '250m', memory: '1Gi' })
 })
 
@@ -193,6 +194,10 @@ test('a process of Celery keeps few connections, and reports go out by the mail 
   const withoutLogin = await configured(changed({ beat: true }, { host: '10.0.0.25', port: 465 }))
   assert.equal(['SMTP_USER', 'SMTP_PASSWORD', 'SMTP_MAIL_FROM', 'SMTP_SSL', 'SMTP_STARTTLS'].map((name) => withoutLogin[name]),
     ['', '', 'no-reply@analytics.keybuzz.io', true, false])
+  const startsTls = async (smtp: Partial<Settings['backends']['smtp']>): Promise<unknown> =>
+    (await configured(changed({ beat: true }, { host: '10.0.0.25', ...smtp })))['SMTP_STARTTLS']
+  assert.equal([await startsTls({ port: 25 }), await startsTls({ port: 587 }), await startsTls({ port: 25, user: 'keybuzz' })], [false, true, true],
+    'a password is never sent in the open')
 })
 
 test('only the ingress reaches web, and the ingress waits longer than Superset', async () => {

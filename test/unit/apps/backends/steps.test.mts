@@ -2,9 +2,10 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Use } from '../../../../lib/apps/app.mts'
 import type { Admins } from '../../../../lib/apps/backends/admins.mts'
-import { acceptsApps, refusalOf, usedDatabase } from '../../../../lib/apps/backends/steps.mts'
+import { acceptsApps, hasNoTables, refusalOf, usedDatabase } from '../../../../lib/apps/backends/steps.mts'
 import { Secret } from '../../../../lib/input/secrets.mts'
-import { closedPort } from '../../../support/servers.mts'
+import { fakePostgres } from '../../../support/fake-postgres.mts'
+import { closedPort, withServer } from '../../../support/servers.mts'
 import { unreadable } from '../../../support/node-shell.mts'
 import { meansOf } from '../../../support/uses.mts'
 
@@ -32,6 +33,16 @@ test('a database is in use for nobody who cannot ask it: without its password, o
   const knowing = (...names: string[]) => ({ given: [], known: new Map(names.map((name) => [name, new Secret('hidden')])) })
   assert.is(await usedDatabase(means, { uses: [postgres] }, knowing()), '')
   assert.is(await usedDatabase(means, { uses: [redis] }, knowing('redis-password')), '')
+})
+
+test('a database is empty only where it says so itself', async () => {
+  const secrets = { given: [], known: new Map([['n8n-postgres-password', new Secret('hidden')]]) }
+  const isEmpty = (row: () => { one: number } | undefined, own = secrets): Promise<boolean> =>
+    withServer(fakePostgres({ row }), (port) => hasNoTables(meansOf({}, 'postgres', port), { uses: [postgres] }, own))
+  assert.is(await isEmpty(() => undefined), true)
+  assert.is(await isEmpty(() => ({ one: 1 })), false)
+  assert.is(await isEmpty(() => undefined, { given: [], known: new Map() }), false, 'without its password')
+  assert.is(await hasNoTables(meansOf({}, 'postgres', await closedPort()), { uses: [postgres] }, secrets), false, 'where it does not answer')
 })
 
 test('how to look by hand can be read by a shell, and names the file of the password', () => {
