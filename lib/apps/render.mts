@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { parse, parseAllDocuments } from 'yaml'
 import { UsageError } from '../base/errors.mts'
 import { documents, fill, meaningOf, readManifest } from '../cluster/objects.mts'
 import { inYaml } from '../cluster/values.mts'
@@ -39,9 +40,9 @@ export const renderApp = async (app: App, settings: Settings, checksumOf: (texts
   ])
   const base = await Promise.all(app.base.map((part) => read(part)))
   const configuration = base.map(meaningOf)
-  const vault = fromVault ? await vaultParts(app, settings) : []
+  const agent = fromVault ? [await agentOf(settings, clientOf(app), secretFilesOf(settings, app))] : []
   // Vault's agent reads its configuration when it starts.
-  const checksum = checksumOf([...configuration, ...vault.slice(0, 1).map(meaningOf)])
+  const checksum = checksumOf([...configuration, ...agent.map(meaningOf)])
   const ofPods = (manifest: string): string => (fromVault ? withVault(manifest, app.name) : manifest)
   const migrations = await Promise.all(app.migrations.map(async (migration) => {
     const text = await readFile(join(import.meta.dirname, '../../manifests', folder, migration.part.file), 'utf8')
@@ -53,22 +54,29 @@ export const renderApp = async (app: App, settings: Settings, checksumOf: (texts
   const edge = await Promise.all(app.edge.map((part) => read(part)))
   const faults = statefulFaults(`manifests/${folder}/${app.name}`, [...base, ...migrations.map(({ manifest }) => manifest), ...workloads.map(({ manifest }) => manifest), ...edge])
   if (faults.length > 0) throw new UsageError(faults)
-  return { namespace, base: documents([...base, ...vault]), migrations, workloads, edge: documents(edge) }
+  const rotation = fromVault ? [await rotationOf(app, settings, workloads)] : []
+  return { namespace, base: documents([...base, ...agent, ...rotation]), migrations, workloads, edge: documents(edge) }
 }
 
-/** What only an application has that gets its secrets from Vault: the configuration of the agent, and what stands around it. */
-const vaultParts = async (app: App, settings: Settings): Promise<string[]> => {
-  const { network, vault: { rotation } } = settings
+const strategyOf = (manifest: string): string | undefined => (parse(manifest) as { spec: { strategy?: { type?: string } } }).spec.strategy?.type
+
+/** What stands around an application that gets its secrets from Vault. Its Deployments with the strategy Recreate are restarted last. */
+const rotationOf = async ({ namespace }: App, { network, vault: { rotation } }: Settings, workloads: Rendered['workloads']): Promise<string> => {
   const [hour, minute] = rotation.at.split(':').map(Number)
-  const deployments = app.workloads.map(({ name }) => name)
-  return [
-    await agentOf(settings, clientOf(app), secretFilesOf(settings, app)),
-    await readManifest(`${folder}/vault.yaml`, {
-      NAMESPACE: app.namespace, SCHEDULE: inYaml(`${minute} ${hour} * * *`), KUBECTL: rotation.image,
-      RESTART: inYaml(['rollout', 'restart', ...deployments.map((name) => `deployment/${name}`)]), DEPLOYMENTS: inYaml(deployments),
-      PRIVATE_CIDR: network.private_cidr
-    })
-  ]
+  const names = workloads.map(({ name }) => name)
+  const last = workloads.filter(({ manifest }) => strategyOf(manifest) === 'Recreate').map(({ name }) => name)
+  const first = names.filter((name) => !last.includes(name))
+  const isInTurn = first.length > 0 && last.length > 0
+  const restart = (deployments: string[]): string => inYaml(['rollout', 'restart', ...deployments.map((name) => `deployment/${name}`)])
+  const manifest = await readManifest(`${folder}/vault.yaml`, {
+    NAMESPACE: namespace, SCHEDULE: inYaml(`${minute} ${hour} * * *`), KUBECTL: rotation.image,
+    RESTART_FIRST: restart(first), WAIT: inYaml(['rollout', 'status', `deployment/${first[0]}`]), RESTART: restart(isInTurn ? last : names),
+    DEPLOYMENTS: inYaml(names), PRIVATE_CIDR: network.private_cidr
+  })
+  if (isInTurn) return manifest
+  const objects = parseAllDocuments(manifest)
+  objects.find((object) => object.get('kind') === 'CronJob')?.deleteIn(['spec', 'jobTemplate', 'spec', 'template', 'spec', 'initContainers'])
+  return documents(objects.map((object) => object.toString({ lineWidth: 0, directives: false, flowCollectionPadding: false })))
 }
 
 /** An application's objects as files, in the order in which they are applied: the name of each without its ending, and its text. */

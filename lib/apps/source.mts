@@ -31,12 +31,19 @@ const ofVault = [
 ]
 
 /** A Secret of the cluster, as long as it has something to hold. */
-export const secretSource = (run: Run, app: App, secrets: Secrets): Source => ({
-  copy: inSecret(run.kubectl, app),
-  isLeft: async () => app.login !== undefined && (await run.kubectl`-n ${app.namespace} get configmap vault-agent --ignore-not-found -o name`) !== '',
-  before: app.given.length + app.made.length > 0 ? [hasSecret(run, app, secrets)] : [],
-  after: app.login ? [hasNoneOf(run.kubectl, app.namespace, ofVault, 'has nothing left of Vault')] : []
-})
+export const secretSource = (run: Run, app: App, secrets: Secrets): Source => {
+  const isLeft = async (): Promise<boolean> =>
+    app.login !== undefined && (await run.kubectl`-n ${app.namespace} get configmap vault-agent --ignore-not-found -o name`) !== ''
+  return {
+    copy: {
+      ...inSecret(run.kubectl, app),
+      elsewhere: async () => ((await isLeft()) ? `Vault may still have them: vault kv get -mount=${run.settings.vault.kv} ${app.name}` : '')
+    },
+    isLeft,
+    before: app.given.length + app.made.length > 0 ? [hasSecret(run, app, secrets)] : [],
+    after: app.login ? [hasNoneOf(run.kubectl, app.namespace, ofVault, 'has nothing left of Vault')] : []
+  }
+}
 
 /** Vault. Without a client of it (a validation that has no token) only what the cluster shows is checked. */
 export const vaultSource = (run: Run, app: App, secrets: Secrets, vault: Vault | undefined): Source => {
@@ -44,15 +51,16 @@ export const vaultSource = (run: Run, app: App, secrets: Secrets, vault: Vault |
   const { kv } = settings.vault
   const client = clientOf(app)
   const secret = inSecret(kubectl, app)
+  const place = `${kv}/${app.name} of Vault`
   return {
-    copy: {
-      place: `${kv}/${app.name} of Vault`,
+    copy: vault ? {
+      place,
       earlier: `its earlier versions (vault kv get -mount=${kv} -version=1 ${app.name})`,
       // An application that moves to Vault has its keys in its Secret until then.
-      read: async () => (vault && (await readKept(vault, settings, app.name))) ?? secret.read(),
+      read: async () => (await readKept(vault, settings, app.name)) ?? secret.read(),
       shell: (key) => `(vault kv get -mount=${kv} -field=${key} ${app.name} || true)`, // it fails where nothing is there
       remove: `vault kv delete -mount=${kv} ${app.name}`
-    },
+    } : { ...secret, unasked: `${place} was not asked: there is no token of it` },
     isLeft: async () => false,
     before: vault ? [
       ...mayRead(vault, settings, client),

@@ -1,5 +1,5 @@
-import { request as askHttp } from 'node:http'
-import { request as askHttps } from 'node:https'
+import * as http from 'node:http'
+import * as https from 'node:https'
 import type { Secret } from '../input/secrets.mts'
 import { messageOf } from '../base/errors.mts'
 
@@ -71,11 +71,13 @@ const pause = 30_000
  * asked of it. API: developer.hashicorp.com/vault/api-docs.
  */
 export const createVault = ({ url, ca, token, signal, patience = 20_000 }: Place): Vault => {
+  const { request: ask, Agent } = url.startsWith('https:') ? https : http
+  // Never through the proxy of downloads, which would see the token.
+  const agent = new Agent({ proxyEnv: {} })
   const send = (method: string, path: string, data?: object): Promise<{ status: number; text: string }> => new Promise((resolve, reject) => {
     const headers = { 'X-Vault-Request': 'true', ...(token ? { 'X-Vault-Token': token.reveal() } : {}) }
     const late = AbortSignal.timeout(patience)
-    const ask = url.startsWith('https:') ? askHttps : askHttp
-    const sent = ask(`${url}/v1/${path}`, { method, headers, signal: AbortSignal.any([signal, late]), ...(ca ? { ca } : {}) }, (answer) => {
+    const sent = ask(`${url}/v1/${path}`, { method, headers, agent, signal: AbortSignal.any([signal, late]), ...(ca ? { ca } : {}) }, (answer) => {
       const parts: Buffer[] = []
       answer.on('data', (part: Buffer) => parts.push(part))
       answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text: Buffer.concat(parts).toString() }))

@@ -12,6 +12,10 @@ export type Copy = {
   place: string
   /** Where it may be found as it was before. */
   earlier: string
+  /** Where lost ones may be besides, as a sentence; '' for nowhere. */
+  elsewhere?: () => Promise<string>
+  /** Why one that is not here may still be there, such as "... was not asked". Then none is called lost. */
+  unasked?: string
   /** They by their keys; nothing where none are there. */
   read: () => Promise<Record<string, string> | undefined>
   /** Shell that prints the one of a key. */
@@ -60,8 +64,9 @@ export const hasMade = (
       else if (other && other.reveal() !== kept.reveal()) differing.push(name)
     }
     if (differing.length > 0) throw new Refusal(twoOf(settings, holder, copy, differing))
+    if (copy.unasked !== undefined) return [...words, ...nowhere.map((name) => `${name} is not on this bastion, and ${copy.unasked}`)].join('\n')
     const database = nowhere.length > 0 ? await usedDatabase() : ''
-    if (database !== '') throw new Refusal(lostOf(settings, holder, copy, nowhere, database))
+    if (database !== '') throw new Refusal(await lostOf(settings, holder, copy, nowhere, database))
     return [...words, ...nowhere.map((name) => `${name} is not made yet`)].join('\n')
   },
   look: holder.made.map(({ name }) => `${copy.shell(keyOf(holder, name))} | cmp - <(tr -d '\\n' < ${pathOf(settings, name)})`).join('\n'),
@@ -86,8 +91,10 @@ const twoOf = (settings: Settings, holder: Holder, { place, remove }: Copy, name
 If ${holder.title} works now, the file is wrong: rename it and run this again. If the file is right: ${remove}
 docs/app-secrets.md says how to tell`
 
-const lostOf = (settings: Settings, holder: Holder, { place, earlier }: Copy, names: string[], database: string): string =>
-  `neither on this bastion nor in ${place}: ${names.join(', ')}.
+const lostOf = async (settings: Settings, holder: Holder, { place, earlier, elsewhere }: Copy, names: string[], database: string): Promise<string> => {
+  const also = (await elsewhere?.()) ?? ''
+  return `neither on this bastion nor in ${place}: ${names.join(', ')}.
 The database ${database} is in use, and what ${holder.title} has encrypted there needs them.
-Look in ~/.keybuzz/secrets of other bastions, in backups, and for ${place} in ${earlier}.
+${also && `${also}\n`}Look in ~/.keybuzz/secrets of other bastions, in backups, and for ${place} in ${earlier}.
 Put them into ${names.map((name) => pathOf(settings, name)).join(', ')} and run this again: docs/app-secrets.md`
+}

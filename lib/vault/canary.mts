@@ -32,7 +32,7 @@ export const hasCanarySecret = (vault: Vault, settings: Settings): ClusterStep =
   check: async () => ((await secretOf(vault, settings)) === '' ? 'is missing' : ''),
   look: `vault kv get -mount=${settings.vault.kv} ${canary.app}`,
   change: async () => void (await vault.write(pathOf(settings), { data: { value: newSecret().reveal() } })),
-  byHand: `vault kv put -mount=${settings.vault.kv} ${canary.app} value="$(openssl rand -hex 32)"`
+  byHand: `vault kv put -mount=${settings.vault.kv} ${canary.app} value=@<(openssl rand -hex 32 | tr -d '\\n')`
 })
 
 /**

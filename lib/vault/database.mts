@@ -52,6 +52,7 @@ const statementsFor = ({ role }: Client): string[] => [
 export const makesUsers = (vault: Vault, settings: Settings, secrets: Secrets, client: Client): ClusterStep[] => {
   const { database } = settings.vault
   const { path, data } = connection(settings)
+  const reset = `${database.mount}/reset/postgres`
   const { app, role } = client
   return [
     hasData(vault, {
@@ -69,6 +70,8 @@ export const makesUsers = (vault: Vault, settings: Settings, secrets: Secrets, c
       trial: true,
       check: async () => {
         try {
+          // Else it would still be logged in with a password that PostgreSQL no longer takes.
+          await vault.write(reset)
           const user = await vault.read(`${database.mount}/creds/${app}`)
           if (user === undefined) return `has no role ${app}`
           await vault.write('sys/leases/revoke', { lease_id: user.lease_id })
@@ -78,7 +81,8 @@ export const makesUsers = (vault: Vault, settings: Settings, secrets: Secrets, c
           throw error
         }
       },
-      look: `vault read ${database.mount}/creds/${app}     # a user and a password, with a lease`,
+      look: `vault write -force ${reset}     # it logs in anew
+vault read ${database.mount}/creds/${app}     # a user and a password, with a lease`,
       change: async () => void (await vault.write(path, { ...data, ...passwordOf(secrets) })),
       byHand: writeByHand(path, { ...data, ...shown }),
       hint: `${givenAnew}. Or ${database.user} may not make roles${role === undefined ? '' : ` that are members of ${role}`}: docs/vault.md`

@@ -3,6 +3,7 @@ import type { Settings } from '../input/settings.mts'
 import type { Kubectl } from '../reach/kubectl.mts'
 import type { Vault } from '../reach/vault.mts'
 import type { ClusterStep } from '../run/step.mts'
+import { policyOf } from './auth.mts'
 import type { Right } from './rights.mts'
 
 const leasesOf = ({ vault: { database } }: Settings, app: string): string => `${database.mount}/creds/${app}`
@@ -11,7 +12,7 @@ const leasesOf = ({ vault: { database } }: Settings, app: string): string => `${
 export const rightsToRemove = (settings: Settings, app: string): Right[] => {
   const { auth_path: auth, database } = settings.vault
   return [
-    ...[`auth/${auth}/role/${app}`, `${database.mount}/roles/${app}`, `sys/policies/acl/k3s-${app}`].map((path) => ({ path, capabilities: ['read', 'delete'] })),
+    ...[`auth/${auth}/role/${app}`, `${database.mount}/roles/${app}`, `sys/policies/acl/${policyOf(settings, app)}`].map((path) => ({ path, capabilities: ['read', 'delete'] })),
     { path: `sys/leases/lookup/${leasesOf(settings, app)}/`, capabilities: ['list', 'sudo'] },
     { path: `sys/leases/revoke-prefix/${leasesOf(settings, app)}`, capabilities: ['update', 'sudo'] }
   ]
@@ -69,6 +70,6 @@ export const isRemoved = (vault: Vault, kubectl: Kubectl, settings: Settings, { 
       timeout: 120
     },
     isGone(vault, `makes no user of PostgreSQL for ${app}`, `${database.mount}/roles/${app}`),
-    isGone(vault, `has no policy of ${app}`, `sys/policies/acl/k3s-${app}`)
+    isGone(vault, `has no policy of ${app}`, `sys/policies/acl/${policyOf(settings, app)}`)
   ]
 }

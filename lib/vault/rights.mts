@@ -1,6 +1,7 @@
 import type { Settings } from '../input/settings.mts'
 import type { Vault } from '../reach/vault.mts'
 import { Refusal, type ClusterStep } from '../run/step.mts'
+import { policyOf } from './auth.mts'
 import { canary } from './canary.mts'
 
 /** A path of Vault, and what must be allowed there. */
@@ -9,23 +10,27 @@ export type Right = { path: string; capabilities: string[] }
 const write = ['create', 'read', 'update']
 
 /** What the scripts need of their token: 09_k3s_08 for its canary, and 09_k3s_06 for applications besides. */
-export const rightsFor = ({ vault: { auth_path: auth, kv, database } }: Settings, apps: string[]): Right[] => [
-  { path: 'sys/auth', capabilities: ['read'] },
-  { path: `sys/auth/${auth}`, capabilities: ['create', 'update', 'sudo'] },
-  { path: `auth/${auth}/config`, capabilities: write },
-  { path: 'sys/mounts', capabilities: ['read'] },
-  { path: `sys/mounts/${kv}`, capabilities: ['create', 'update'] },
-  { path: `sys/mounts/${database.mount}`, capabilities: ['create', 'update'] },
-  { path: `${database.mount}/config/postgres`, capabilities: write },
-  ...[canary.app, ...apps].flatMap((app) => [
-    { path: `sys/policies/acl/k3s-${app}`, capabilities: write },
-    { path: `auth/${auth}/role/${app}`, capabilities: write },
-    { path: `${kv}/data/${app}`, capabilities: write },
-    { path: `${database.mount}/roles/${app}`, capabilities: write },
-    { path: `${database.mount}/creds/${app}`, capabilities: ['read'] }
-  ]),
-  { path: 'sys/leases/revoke', capabilities: ['update'] }
-]
+export const rightsFor = (settings: Settings, apps: string[]): Right[] => {
+  const { auth_path: auth, kv, database } = settings.vault
+  return [
+    { path: 'sys/auth', capabilities: ['read'] },
+    { path: `sys/auth/${auth}`, capabilities: ['create', 'update', 'sudo'] },
+    { path: `auth/${auth}/config`, capabilities: write },
+    { path: 'sys/mounts', capabilities: ['read'] },
+    { path: `sys/mounts/${kv}`, capabilities: ['create', 'update'] },
+    { path: `sys/mounts/${database.mount}`, capabilities: ['create', 'update'] },
+    { path: `${database.mount}/config/postgres`, capabilities: write },
+    { path: `${database.mount}/reset/postgres`, capabilities: ['update'] },
+    ...[canary.app, ...apps].flatMap((app) => [
+      { path: `sys/policies/acl/${policyOf(settings, app)}`, capabilities: write },
+      { path: `auth/${auth}/role/${app}`, capabilities: write },
+      { path: `${kv}/data/${app}`, capabilities: write },
+      { path: `${database.mount}/roles/${app}`, capabilities: write },
+      { path: `${database.mount}/creds/${app}`, capabilities: ['read'] }
+    ]),
+    { path: 'sys/leases/revoke', capabilities: ['update'] }
+  ]
+}
 
 /** Lines of a policy of Vault that give these rights. */
 export const policyLines = (rights: Right[]): string =>

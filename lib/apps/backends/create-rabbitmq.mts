@@ -11,7 +11,7 @@ const asker = (
   password: string,
   closing: (close: () => void) => void
 ) => {
-  const agent = new Agent()
+  const agent = new Agent({ proxyEnv: {} })
   closing(() => agent.destroy())
   return ({ method, path, body = {} }: Asked): Promise<number> => new Promise((resolve, reject) => {
     const text = method === 'PUT' ? JSON.stringify(body) : ''

@@ -31,7 +31,7 @@ export const minioClient = async (
   closing: (close: () => void) => void
 ): Promise<Client> => {
   const { Client } = await import('minio')
-  const transportAgent = new Agent()
+  const transportAgent = new Agent({ proxyEnv: {} })
   closing(() => transportAgent.destroy())
   return new Client({
     endPoint: minio.address, port: minio.port, useSSL: false, region: minio.region, pathStyle: true,

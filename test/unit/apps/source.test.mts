@@ -40,6 +40,19 @@ test('what an application has left stays open to its pods until the last has gon
   assert.is(await vaultSource(run('configmap/vault-agent'), app, secrets, undefined).isLeft(), false)
 })
 
+test('on the way back from Vault its keys may still be there', async () => {
+  const run = (found: string): Run => ({ settings, kubectl: fakeKubectl((command) => (command.includes('get configmap vault-agent') ? found : '')) }) as unknown as Run
+  assert.is(await secretSource(run('configmap/vault-agent'), app, secrets).copy.elsewhere!(), 'Vault may still have them: vault kv get -mount=keybuzz n8n')
+  assert.is(await secretSource(run(''), app, secrets).copy.elsewhere!(), '')
+})
+
+test('without a token the place of its keys is its Secret, and Vault was not asked', async () => {
+  const { copy } = vaultSource(runWith(encoded({ N8N_ENCRYPTION_KEY: 'of the Secret' })), app, secrets, undefined)
+  assert.equal(await copy.read(), { N8N_ENCRYPTION_KEY: 'of the Secret' })
+  assert.equal([copy.place, copy.unasked], ['the Secret keybuzz-n8n/n8n', 'keybuzz/n8n of Vault was not asked: there is no token of it'])
+  assert.is(vaultSource(runWith(''), app, secrets, fakeVault().vault).copy.unasked, undefined)
+})
+
 test('without a token only what the cluster shows is checked; who has no secret has no source', () => {
   const { before, after } = vaultSource(runWith(''), app, secrets, undefined)
   assert.equal([before.length, after.length], [0, 3])

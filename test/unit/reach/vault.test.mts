@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createListener, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Secret } from '../../../lib/input/secrets.mts'
@@ -113,6 +116,29 @@ test('what is no Vault is told in words', async () => {
     const tls = createVault({ url: url.replace('http:', 'https:'), token: undefined, signal: new AbortController().signal })
     assert.match((await thrown(tls.state())).message, /it speaks (plain HTTP|no TLS): set backends\.vault\.tls to false/)
   })
+})
+
+test('it is asked directly, also where the environment names a proxy: the token goes nowhere else', async () => {
+  let connections = 0
+  const proxy = createListener((socket) => (connections++, socket.destroy())).unref()
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+  const env = { PATH: process.env['PATH'], NODE_USE_ENV_PROXY: '1', HTTP_PROXY: address, HTTPS_PROXY: address }
+  const lib = join(import.meta.dirname, '../../../lib')
+  const readWith = async (url: string): Promise<string> => {
+    const script = `import { createVault } from '${lib}/reach/vault.mts'
+import { Secret } from '${lib}/input/secrets.mts'
+const vault = createVault({ url: '${url}', token: new Secret('hvs.five'), signal: new AbortController().signal })
+console.log(await vault.read('sys/auth').then(({ data }) => data.from, ({ away }) => away))`
+    return (await promisify(execFile)(process.execPath, ['--input-type=module-typescript', '-e', script], { env })).stdout.trim()
+  }
+  await withVault(() => ({ body: { data: { from: 'Vault' } } }), async (_, url) => {
+    assert.is(await readWith(url), 'Vault')
+    assert.is(await readWith(url.replace('http:', 'https:')), 'Vault does not answer') // it speaks no TLS
+  })
+  assert.is(connections, 0)
+  proxy.close()
 })
 
 test('an interruption ends a request', async () => {

@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Secrets } from '../../../lib/secrets/holder.mts'
+import type { Copy } from '../../../lib/secrets/made.mts'
 import { fakeSecrets } from '../../support/fake-secrets.mts'
 import { commands, onNode } from '../../support/node-shell.mts'
 
 const home = mkdtempSync(join(tmpdir(), 'keybuzz-made-'))
 process.env['HOME'] = home
 const { api } = await import('../../../lib/apps/api.mts')
-const { hasMade } = await import('../../../lib/secrets/made.mts')
+const { hasMade, inSecret } = await import('../../../lib/secrets/made.mts')
 const { Secret } = await import('../../../lib/input/secrets.mts')
 const { defaultSettings } = await import('../../../lib/input/settings.mts')
 const { Refusal } = await import('../../../lib/run/step.mts')
@@ -24,11 +25,11 @@ test.before.each(() => {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
 })
 
-const stepOf = ({ knows = ['api-postgres-password'], used = async () => '' } = {}) => {
+const stepOf = ({ knows = ['api-postgres-password'], used = async () => '', copy = {} as Partial<Copy> } = {}) => {
   const cluster = fakeSecrets()
   const secrets: Secrets = { given: app.given, known: new Map(knows.map((name) => [name, new Secret(`hidden-${name}`)])) }
   let asked = 0
-  const step = hasMade({ settings, kubectl: cluster.kubectl }, app, secrets, () => (asked++, used()))
+  const step = hasMade({ settings, kubectl: cluster.kubectl }, app, secrets, () => (asked++, used()), { ...inSecret(cluster.kubectl, app), ...copy })
   return { step, cluster, secrets, value: () => secrets.known.get('api-secret-key')?.reveal(), asked: () => asked }
 }
 const refusal = async (checking: Promise<string>): Promise<string> => {
@@ -90,6 +91,19 @@ The database keybuzz is in use, and what KeyBuzz API has encrypted there needs t
 Look in ~/.keybuzz/secrets of other bastions, in backups, and for the Secret keybuzz-api/api in etcd's snapshots.
 Put them into ~/.keybuzz/secrets/prod-api-secret-key and run this again: docs/app-secrets.md`)
   assert.equal(readdirSync(folder), [])
+})
+
+test('a lost one that may be somewhere else is looked for there first', async () => {
+  const { step } = stepOf({ used: async () => 'keybuzz', copy: { elsewhere: async () => 'Vault may still have them: vault kv get -mount=keybuzz api' } })
+  assert.match(await refusal(step.check()), /encrypted there needs them\.\nVault may still have them: vault kv get -mount=keybuzz api\nLook in /)
+})
+
+test('where a copy was not asked nothing is called lost', async () => {
+  const { step, asked } = stepOf({ used: async () => 'keybuzz', copy: { unasked: 'Vault was not asked: there is no token of it' } })
+  assert.is(await step.check(), 'api-secret-key is not on this bastion, and Vault was not asked: there is no token of it')
+  assert.is(asked(), 0)
+  writeFileSync(file, 'hidden-of-bastion\n')
+  assert.is(await step.check(), '')
 })
 
 test('where the database cannot be asked nothing is made on a guess', async () => {

@@ -61,6 +61,12 @@ test('a reviewer whose token Vault no longer has is mended', async () => {
   assert.is(await step.check(), '')
 })
 
+test('by hand no token is an argument', () => {
+  const { look, byHand } = knowsPods(fakeVault().vault, { settings, kubectl }, client)
+  assert.match(look, / jwt=@<\(kubectl -n keybuzz-api create token api --audience vault \| tr -d '\\n'\)$/)
+  assert.match(byHand!, / token_reviewer_jwt=@<\(kubectl .* \| base64 -d\)$/)
+})
+
 test('an application reads its own path and database role, as its own account in its own namespace', async () => {
   const { vault, kept } = fakeVault()
   for (const step of mayRead(vault, settings, client)) {
@@ -73,6 +79,13 @@ test('an application reads its own path and database role, as its own account in
   assert.equal(kept['auth/k3s/role/api'], {
     bound_service_account_names: ['api'], bound_service_account_namespaces: ['keybuzz-api'], audience: 'vault', token_policies: ['k3s-api'], token_ttl: 24 * 3600
   })
+})
+
+test('another cluster at the same Vault has policies of its own', async () => {
+  const { vault, kept } = fakeVault()
+  for (const step of mayRead(vault, { ...settings, vault: { ...settings.vault, auth_path: 'k3s-staging' } }, client)) await step.change!()
+  assert.equal(Object.keys(kept), ['sys/policies/acl/k3s-staging-api', 'auth/k3s-staging/role/api'])
+  assert.equal(kept['auth/k3s-staging/role/api']!['token_policies'], ['k3s-staging-api'])
 })
 
 test.run()

@@ -31,6 +31,7 @@ test('the canary gets a secret once', async () => {
   const { vault, kept } = fakeVault()
   const step = hasCanarySecret(vault, settings)
   assert.is(await step.check(), 'is missing')
+  assert.match(step.byHand!, / value=@<\(openssl rand -hex 32 \| tr -d '\\n'\)$/) // an argument could be seen in a list of processes
   await step.change!()
   assert.match((kept[path]!['data'] as { value: string }).value, /^[0-9a-f]{64}$/)
   assert.is(await step.check(), '')

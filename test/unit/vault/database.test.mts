@@ -11,13 +11,20 @@ const settings = defaultSettings()
 const secrets = { given: [], known: new Map([[databasePassword, new Secret('of-vault')]]) }
 
 // A Vault that logs in to PostgreSQL with the password that was last written, and lays its connection out as the real one.
+// What it has logged in with once serves on, until it is told to log in anew.
 const withDatabase = (password: string) => {
   const revoked: unknown[] = []
+  let loggedIn = false
+  const logIn = (asked: string): void => {
+    loggedIn ||= password === 'of-vault'
+    if (!loggedIn) throw new VaultError(`Vault refuses ${asked} (500): password authentication failed`, 500)
+  }
   const { vault, kept } = fakeVault({
     answer: (method, path, data) => {
       if (method === 'write' && path === 'database/config/postgres') {
         const { username, connection_url, password: given, ...rest } = data as Data
         password = given as string
+        loggedIn = false
         kept[path] = { ...rest, connection_details: { username, connection_url } }
         return {}
       }
@@ -25,12 +32,18 @@ const withDatabase = (password: string) => {
         revoked.push(data)
         return {}
       }
+      if (path === 'database/reset/postgres') {
+        assert.is(method, 'write')
+        loggedIn = false
+        logIn('POST database/reset/postgres')
+        return {}
+      }
       if (path !== 'database/creds/api') return undefined
-      if (password !== 'of-vault') throw new VaultError('Vault refuses GET database/creds/api (500): password authentication failed', 500)
+      logIn('GET database/creds/api')
       return { data: { username: 'v-api', password: 'x' }, lease_id: 'database/creds/api/1' }
     }
   })
-  return { vault, kept, revoked }
+  return { vault, kept, revoked, changePassword: () => (password = 'of-before') }
 }
 
 const client = { app: 'api', namespace: 'keybuzz-api', account: 'api' }
@@ -56,6 +69,17 @@ test('a password that PostgreSQL refuses is written anew', async () => {
   const other = stepsOf(vault, { given: [], known: new Map([[databasePassword, new Secret('another')]]) })
   await other[0]!.change!()
   assert.match(await makes!.check(), /password authentication failed/)
+  await makes!.change!()
+  assert.is(await makes!.check(), '')
+})
+
+test('a password that was changed at PostgreSQL reaches Vault, also while it is still logged in with the old one', async () => {
+  const { vault, changePassword } = withDatabase('of-vault')
+  const [knows, may, makes] = stepsOf(vault, secrets)
+  for (const step of [knows!, may!]) await step.change!()
+  assert.is(await makes!.check(), '')
+  changePassword()
+  assert.match(await makes!.check(), /reset\/postgres \(500\): password authentication failed/)
   await makes!.change!()
   assert.is(await makes!.check(), '')
 })

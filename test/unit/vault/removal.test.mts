@@ -35,6 +35,13 @@ test('role, users and policy go, the secrets stay', async () => {
   assert.equal(Object.keys(kept).filter((path) => path.includes('role') || path.includes('polic')), [])
 })
 
+test("the policy that goes is this cluster's", async () => {
+  const other = { ...settings, vault: { ...settings.vault, auth_path: 'k3s-staging' } }
+  const { vault, kept } = fakeVault({ kept: { 'sys/policies/acl/k3s-n8n': {}, 'sys/policies/acl/k3s-staging-n8n': {} } })
+  await isRemoved(vault, podsWith(), other, n8n).at(-1)!.change!()
+  assert.equal(Object.keys(kept), ['sys/policies/acl/k3s-n8n'])
+})
+
 test('a pod that still needs it is named', async () => {
   const [pods] = isRemoved(fakeVault().vault, podsWith({}, { 'keybuzz.io/vault-agent': 'vault-agent' }), settings, n8n)
   assert.is(await pods!.check(), 'pod-1')

@@ -34,6 +34,14 @@ test('the lines are a policy of Vault', () => {
   assert.is(policyLines([{ path: 'sys/auth/k3s', capabilities: ['create', 'update', 'sudo'] }]), 'path "sys/auth/k3s" { capabilities = ["create", "update", "sudo"] }')
 })
 
+test("two clusters of one Vault have policies of their own, as they have paths of their own", () => {
+  const other = defaultSettings()
+  other.vault.auth_path = 'k3s-staging'
+  const paths = [...rightsFor(other, ['n8n']), ...rightsToRemove(other, 'n8n')].map(({ path }) => path)
+  assert.equal([...new Set(paths.filter((path) => path.startsWith('sys/policies/')))],
+    ['sys/policies/acl/k3s-staging-vault-canary', 'sys/policies/acl/k3s-staging-n8n'])
+})
+
 test('the page has the whole policy', () => {
   const page = readFileSync(join(import.meta.dirname, '../../../docs/vault.md'), 'utf8')
   assert.ok(page.includes(policyLines(rights)))
