@@ -1,11 +1,12 @@
 // What is wrong between a pod and Vault, and between 08 and Vault: each by its words, while pods that run keep what they have.
 import * as assert from 'uvu/assert'
 import { bastion, kill, labUp, start, unseal } from '../nodes.mts'
+import { givenSecrets } from '../secrets.mts'
 import { changed } from '../tests/apps.mts'
 import { converge, kubectl, on, script, those, tryKubectl, until } from '../tests/cluster.mts'
 import { arrives, forget } from '../tests/monitoring.mts'
 import { test } from '../tests/timed.mts'
-import { canary, fileOf, makePod, ready, vault } from '../tests/vault.mts'
+import { canary, fileOf, makePod, ready, sql, vault } from '../tests/vault.mts'
 
 await labUp()
 await converge()
@@ -89,6 +90,22 @@ test('a token that has expired, another CA, and a Vault that does not answer: 08
   await on('bastion', 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=another -days 2 -out /root/another.pem 2>/dev/null')
   assert.match(await refused(await changed('another-ca', `settings.backends.vault.ca = '/root/another.pem'`), {}), /its certificate is signed by an unknown authority/)
   assert.match(await refused(await changed('nowhere', 'settings.backends.vault.port = 8299'), {}), /https:\/\/10\.0\.0\.150:8299: no answer within 20 s/)
+})
+
+test("a new password of Vault's role in PostgreSQL reaches Vault, though it is still logged in with the old one", async () => {
+  const old = givenSecrets['KEYBUZZ_VAULT_POSTGRES_PASSWORD']!
+  const change = async (password: string): Promise<void> => {
+    await sql(`alter role keybuzz_vault password '${password}'`)
+    const { stdout, exitCode } = await bastion(['./09_k3s_08_install_vault_agent.mts', '--yes'], { env: { KEYBUZZ_VAULT_POSTGRES_PASSWORD: password } })
+    assert.is(exitCode, 0, stdout)
+    await vault('write -force database/reset/postgres')
+    assert.match(await vault('read database/creds/vault-canary'), /lease_id/)
+  }
+  try {
+    await change('another')
+  } finally {
+    await change(old)
+  }
 })
 
 test('Vault without power is one page, and pods keep their secrets; sealed it is another, and unsealed all is over', async () => {
