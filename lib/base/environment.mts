@@ -36,7 +36,7 @@ export const plainEnvironment = (): Environment => ({
 })
 
 // ssh offers the locale to the nodes (SendEnv LANG LC_* is Debian's default), and all the rest where a configuration says so.
-const notForNodes = /^(LANG|LANGUAGE|LC_\w+|BASH_ENV|ENV|BASH_FUNC_.*|K3S_\w+|KEYBUZZ_\w+|KUBE\w+|HCLOUD_\w+|ZX_\w+|NODE_\w+|SSH_ASKPASS\w*)$/
+const notForNodes = /^(LANG|LANGUAGE|LC_\w+|BASH_ENV|ENV|BASH_FUNC_.*|K3S_\w+|KEYBUZZ_\w+|KUBE\w+|HCLOUD_\w+|VAULT_\w+|ZX_\w+|NODE_\w+|SSH_ASKPASS\w*)$/
 
 /** What ssh gets: all that a ProxyCommand or an agent may need, and nothing that could change what a node prints. */
 export const sshEnvironment = (): Environment => ({ ...given((name) => !notForNodes.test(name)), LC_ALL: 'C' })

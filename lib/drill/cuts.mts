@@ -129,11 +129,14 @@ done
 incoming -j DROP
 outgoing -j DROP`)
 
-/** Drops every packet from and to these addresses. */
-export const partition = (addresses: string[]): string => chains(`for other in ${addresses.join(' ')}; do
-  incoming -s "$other" -j DROP
-  outgoing -d "$other" -j DROP
+/** Drops every packet from and to these addresses; with a port only those of that service there. */
+export const partition = (addresses: string[], port?: number): string => {
+  const [from, to] = port === undefined ? ['', ''] : [`-p tcp --sport ${port} `, `-p tcp --dport ${port} `]
+  return chains(`for other in ${addresses.join(' ')}; do
+  incoming ${from}-s "$other" -j DROP
+  outgoing ${to}-d "$other" -j DROP
 done`)
+}
 
 /** A cut that a script makes on the host. */
 export const scripted = (ssh: Ssh, host: Host, { how, script }: { how: string; script: string }): Cut => ({

@@ -35,13 +35,20 @@ const secretOf = (kubectl: Kubectl): Promise<string> => kubectl`-n ${namespace} 
 export const loseVault = async (context: EventContext, { backends, vault }: Settings): Promise<DrillEvent> => {
   const { agents, kubectl, ssh, signal, note } = context
   const worker = agents[0]!
-  const cut = scripted(ssh, worker, { how: `cut off from Vault at ${backends.vault.address}`, script: partition([backends.vault.address]) })
+  const { address, port } = backends.vault
+  const cut = scripted(ssh, worker, { how: `cut off from Vault at ${address}`, script: partition([address], port) })
   const remove = (asking: Command = kubectl): Promise<string> => asking`-n ${namespace} delete pods -l app=drill --ignore-not-found --wait=true --timeout=60s`
   await remove() // what a killed drill has left
-  await make(kubectl, runs, worker, vault.agent.image)
-  const lack = await until(() => lackOf(kubectl, runs), { seconds: 90, signal })
-  if (lack !== '') throw new Error(`a pod gets no secret from Vault, before anything is taken away: ${lack}`)
-  const secret = await secretOf(kubectl)
+  const begin = async (): Promise<string> => {
+    await make(kubectl, runs, worker, vault.agent.image)
+    const lack = await until(() => lackOf(kubectl, runs), { seconds: 90, signal })
+    if (lack !== '') throw new Error(`a pod gets no secret from Vault, before anything is taken away: ${lack}`)
+    return secretOf(kubectl)
+  }
+  const secret = await begin().catch(async (error: unknown) => {
+    await remove(kubectl({ signal: AbortSignal.timeout(60_000) })).catch(() => {}) // what went wrong is the first error
+    throw error
+  })
   return {
     what: 'Vault out of reach',
     cut: {

@@ -71,8 +71,9 @@ export const hasItsVolumes = ({ kubectl, ssh, hosts, sick, settings: { addons: {
         await kubectl`-n ${namespace} delete pod ${podOf(claim)} --ignore-not-found --force --grace-period=0`
       }
     },
-    byHand: `kubectl -n ${namespace} delete pvc data-prometheus-0 --wait=false
-kubectl -n ${namespace} delete pod prometheus-0 --force     # and so on, for each that is gone`,
+    byHand: `# For each claim whose folder is gone, such as data-prometheus-0 of the pod prometheus-0. What else it holds is lost.
+kubectl -n ${namespace} delete pvc <CLAIM> --wait=false
+kubectl -n ${namespace} delete pod <POD> --force`,
     within: 120, // until its old volume is gone too
     hint: 'docs/monitoring.md'
   }

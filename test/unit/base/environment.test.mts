@@ -32,7 +32,7 @@ const strange = {
   KUBECTL_EXTERNAL_DIFF: 'true', KUBECONFIG: '/nowhere', KUBERNETES_MASTER: 'http://127.0.0.1:1', POD_NAMESPACE: 'theirs',
   KUBECTL_APPLYSET: 'true', KUBECACHEDIR: '/nowhere', KUBE_FEATURE_WatchListClient: 'true', KUBERC: '/theirs', KUBECTL_KUBERC: 'true',
   HTTPS_PROXY: 'http://proxy:3128', https_proxy: 'http://proxy:3128', ALL_PROXY: 'socks5://proxy', K3S_DATA_DIR: '/nowhere',
-  K3S_TOKEN: 'hidden', HCLOUD_TOKEN: 'hidden', KEYBUZZ_N8N_POSTGRES_PASSWORD: 'hidden', TAR_OPTIONS: '--verbose', OPENSSL_CONF: '/nowhere', GIT_DIR: '/nowhere', CDPATH: '/',
+  K3S_TOKEN: 'hidden', HCLOUD_TOKEN: 'hidden', VAULT_TOKEN: 'hidden', KEYBUZZ_N8N_POSTGRES_PASSWORD: 'hidden', TAR_OPTIONS: '--verbose', OPENSSL_CONF: '/nowhere', GIT_DIR: '/nowhere', CDPATH: '/',
   BASH_ENV: '/nowhere', 'BASH_FUNC_tar%%': '() { echo theirs; }', LANG: 'fr_FR.UTF-8', LC_ALL: 'fr_FR.UTF-8', LANGUAGE: 'fr', TERM: 'dumb'
 }
 

@@ -19,7 +19,10 @@ const kubectl = fakeKubectl((command, { input, signal = run.signal } = {}) => {
     pods.set(name, name === 'drill-runs')
   }
   if (command.includes('delete pods')) pods.clear()
-  if (command.includes('exec drill-runs')) return secret
+  if (command.includes('exec drill-runs')) {
+    if (secret === '') throw new Error('exit 1')
+    return secret
+  }
   if (!command.includes('get pods')) return ''
   return JSON.stringify({ items: [...pods].map(([name, ready]) => ({
     metadata: { name, namespace: 'keybuzz-vault-canary', uid: name }, spec: { nodeName: 'worker-a' },
@@ -35,13 +38,20 @@ test('the worker loses Vault alone; it is given back only once the pod that wait
   const { cut, what } = await loseVault(context, defaultSettings())
   assert.is(what, 'Vault out of reach')
   await cut.make(context.signal)
-  assert.match(scripts.at(-1)!, /for other in 10\.0\.0\.150; do/)
+  assert.match(scripts.at(-1)!, /for other in 10\.0\.0\.150; do\n +incoming -p tcp --sport 8200 -s "\$other" -j DROP\n +outgoing -p tcp --dport 8200 -d "\$other" -j DROP\n/)
   pods.set('drill-waits', false)
   const stuck = await cut.undo(context.signal).then(() => '', (error: Error) => error.message)
   assert.match(stuck, /^a pod still waits for Vault: drill-waits/)
   pods.set('drill-waits', true)
   await cut.undo(context.signal)
   assert.is(pods.size, 0)
+})
+
+test('a pod that gets no secret before anything is taken away goes too', async () => {
+  secret = ''
+  assert.match(await loseVault(context, defaultSettings()).then(() => '', (error: Error) => error.message), /^exit 1/)
+  assert.is(pods.size, 0)
+  secret = 'abc'
 })
 
 test('after ctrl-C the worker is given back, and the pods go all the same', async () => {
