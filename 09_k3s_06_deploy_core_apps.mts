@@ -36,7 +36,7 @@ import { instead, value } from './lib/run/flags.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script } from './lib/run/script.mts'
 import type { ClusterStep } from './lib/run/step.mts'
-import { checksum } from './lib/secrets/cluster-secret.mts'
+import { checksum, checksumByHand, noteOfChecksum } from './lib/secrets/cluster-secret.mts'
 import { knownSecrets, knowsGiven } from './lib/secrets/given.mts'
 import { ofSecrets, type Secrets, unknownOf } from './lib/secrets/holder.mts'
 import { hasMade } from './lib/secrets/made.mts'
@@ -59,14 +59,17 @@ export const deployCoreApps = script({
     const { settings, kubectl, signal } = run
     const isRunbook = run.mode === 'runbook'
     const enabled = enabledApps(settings)
-    if (isRunbook) run.note('`<API_IMAGE>` and `<FRONT_IMAGE>` stand for images that the settings do not name.')
+    if (isRunbook) {
+      run.note('`<API_IMAGE>` and `<FRONT_IMAGE>` stand for images that the settings do not name.')
+      run.note(noteOfChecksum)
+    }
     if (!(await isComplete(run, { of: 'the applications', script: '09_k3s_06_deploy_core_apps', faults: incomplete(settings, enabled) }))) return
     const apps = chosenApps(enabled, flags.app)
     const ofVault = apps.filter((app) => isFromVault(settings, app))
     const also = [...givenNames(settings), ...monitoringSecrets, databasePassword]
     const more = [...registrySecret(settings, apps), ...(ofVault.length > 0 ? givenOf(settings) : [])]
     const secrets = await knownSecrets(run, { holders: apps, more, file: flags.secrets, also })
-    const render = (app: App): Promise<Rendered> => renderApp(app, settings, (texts) => (isRunbook ? 'by-hand' : checksum(app, secrets, texts)))
+    const render = (app: App): Promise<Rendered> => renderApp(app, settings, (texts) => (isRunbook ? checksumByHand : checksum(app, secrets, texts)))
     if (flags.render !== undefined) {
       for (const app of apps) await writeFolder(flags.render, app.name, filesOf(await render(app)))
       if (flags.app === undefined) {

@@ -35,7 +35,7 @@ import { flag, instead, value } from './lib/run/flags.mts'
 import type { Run } from './lib/run/run.mts'
 import { operate, script } from './lib/run/script.mts'
 import type { ClusterStep } from './lib/run/step.mts'
-import { checksum, hasSecret } from './lib/secrets/cluster-secret.mts'
+import { checksum, checksumByHand, hasSecret, noteOfChecksum } from './lib/secrets/cluster-secret.mts'
 import { knownSecrets, knowsGiven } from './lib/secrets/given.mts'
 import { ofSecrets, type Secrets } from './lib/secrets/holder.mts'
 import { hasMade } from './lib/secrets/made.mts'
@@ -64,8 +64,9 @@ export const installMonitoring = script({
       hasMade(run, holders.exporters, secrets),
       hasMade(run, holders.grafana, secrets, () => usedByGrafana(run, secrets))
     ])
+    if (mode === 'runbook') run.note(noteOfChecksum)
     const { namespaces, components } = await renderMonitoring(settings, machines, (name, texts) =>
-      (mode === 'runbook' ? 'by-hand' : checksum(readBy(holders, name), secrets, texts)))
+      (mode === 'runbook' ? checksumByHand : checksum(readBy(holders, name), secrets, texts)))
     const dashboards = await filesIn('dashboards', '.json')
     const off = turnedOff(components, targets)
     await run.once([

@@ -108,7 +108,9 @@ const brandOf = ({ apps: { chatwoot: { brand } } }: Settings): string => {
   const rows = {
     INSTALLATION_NAME: brand.name, BRAND_NAME: brand.name, BRAND_URL: brand.url, WIDGET_BRAND_URL: brand.url,
     TERMS_URL: brand.terms, PRIVACY_URL: brand.privacy,
-    LOGO: brand.logo, LOGO_DARK: brand.logo_dark, LOGO_THUMBNAIL: brand.thumbnail
+    LOGO: brand.logo, LOGO_DARK: brand.logo_dark, LOGO_THUMBNAIL: brand.thumbnail,
+    // Chatwoot's own icons for browsers and phones, its name for them, and word of its new versions.
+    DISPLAY_MANIFEST: false
   }
   const given = Object.fromEntries(Object.entries(rows).filter(([, value]) => value !== ''))
   // Kubernetes would replace $(NAME) in the value of a variable.
@@ -123,5 +125,7 @@ const mailEnvironment = ({ backends: { smtp }, apps: { chatwoot: { host, brand }
     SMTP_DOMAIN: host,
     ...(smtp.user === '' ? {} : { SMTP_USERNAME: smtp.user, SMTP_AUTHENTICATION: 'plain' }),
     // 465 speaks TLS from its first byte, and Ruby's mail takes only one of the two.
-    ...(smtp.port === 465 ? { SMTP_TLS: 'true', SMTP_ENABLE_STARTTLS_AUTO: 'false' } : {})
+    ...(smtp.port === 465 ? { SMTP_TLS: 'true' } : {}),
+    // A relay of the private network needs no password, and mostly has no certificate.
+    ...(smtp.port === 465 || (smtp.user === '' && smtp.port !== 587) ? { SMTP_ENABLE_STARTTLS_AUTO: 'false' } : {})
   }

@@ -71,7 +71,7 @@ export const hasItsVolumes = ({ kubectl, ssh, hosts, sick, settings: { addons: {
         await kubectl`-n ${namespace} delete pod ${podOf(claim)} --ignore-not-found --force --grace-period=0`
       }
     },
-    byHand: `# For each claim whose folder is gone, such as data-prometheus-0 of the pod prometheus-0. What else it holds is lost.
+    byHand: `# <CLAIM> is one whose folder is gone, such as data-prometheus-0, and <POD> is its pod, prometheus-0. A claim that is deleted loses what it holds.
 kubectl -n ${namespace} delete pvc <CLAIM> --wait=false
 kubectl -n ${namespace} delete pod <POD> --force`,
     within: 120, // until its old volume is gone too

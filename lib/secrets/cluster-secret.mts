@@ -74,6 +74,13 @@ export const hasSecret = ({ settings, kubectl }: Means, holder: Holder, secrets:
   })
 }
 
+/** What stands in the place of a checksum in a runbook. */
+export const checksumByHand = '<CHECKSUM>'
+
+/** What a runbook says of it. */
+export const noteOfChecksum = `\`${checksumByHand}\` of pods is what the cluster has there: a difference in this line alone is none. Another value, such as the
+date, replaces the pods, as they need it after a changed password or configuration.`
+
 /**
  * A checksum of what a holder's pods are started with: texts such as its ConfigMaps, and the values of its Secret. It
  * is the same on every bastion that knows the secrets, and 'unknown' on one that does not: take it once `hasMade` holds.

@@ -43,17 +43,18 @@ test('its pods have no right too many, outlive a node, and are probed', async ()
 test('it is started as the image does not start it, as a user that the image does not have', async () => {
   const objects = await rendered(chatwoot(settings))
   assert.equal(containerOf(objects, 'Deployment', 'chatwoot-web').command,
-    ['sh', '-c', 'rm -f tmp/pids/server.pid && exec bundle exec rails s -p 3000 -b 0.0.0.0'])
-  assert.equal(containerOf(objects, 'Deployment', 'chatwoot-sidekiq').command, ['bundle', 'exec', 'sidekiq', '-C', 'config/sidekiq.yml'])
-  assert.equal(jobOf(objects, 'chatwoot-prepare').command, ['bundle', 'exec', 'rails', 'db:chatwoot_prepare'])
-  assert.equal(jobOf(objects, 'chatwoot-brand').command, ['bundle', 'exec', 'rails', 'runner', '/ruby/brand.rb'])
+    ['sh', '-c', 'mkdir -pm 700 /tmp/ruby && rm -f tmp/pids/server.pid && exec bundle exec rails s -p 3000 -b 0.0.0.0'])
+  assert.equal(containerOf(objects, 'Deployment', 'chatwoot-sidekiq').command, ['sh', '-c', 'mkdir -pm 700 /tmp/ruby && exec bundle exec sidekiq -C config/sidekiq.yml'])
+  assert.equal(jobOf(objects, 'chatwoot-prepare').command, ['sh', '-c', 'mkdir -pm 700 /tmp/ruby && exec bundle exec rails db:chatwoot_prepare'])
+  assert.equal(jobOf(objects, 'chatwoot-brand').command, ['sh', '-c', 'mkdir -pm 700 /tmp/ruby && exec bundle exec rails runner /ruby/brand.rb'])
   for (const made of all(objects, 'Deployment', 'Job')) {
     const { securityContext, containers: [container] } = made.spec.template.spec
     assert.is(securityContext?.['runAsUser'], 1000)
     const mounts = JSON.stringify(container)
     for (const path of ['/tmp', '/app/tmp']) assert.ok(mounts.includes(`"mountPath":"${path}"`), `${made.metadata.name} ${path}`)
   }
-  assert.is(one(objects, 'ConfigMap', 'chatwoot').data?.['HOME'], '/tmp')
+  const { HOME, TMPDIR } = one(objects, 'ConfigMap', 'chatwoot').data ?? {}
+  assert.equal([HOME, TMPDIR], ['/tmp', '/tmp/ruby'])
 })
 
 test('web is asked for /health, never for /, and sidekiq whether it takes jobs', async () => {
@@ -83,7 +84,8 @@ test('first the database is prepared, then the brand is written, and the version
 
 test('the brand has what settings give, and nothing else', async () => {
   assert.equal(JSON.parse(brandIn(await rendered(chatwoot(settings)))), {
-    INSTALLATION_NAME: 'KeyBuzz', BRAND_NAME: 'KeyBuzz', BRAND_URL: 'https://keybuzz.io', WIDGET_BRAND_URL: 'https://keybuzz.io'
+    INSTALLATION_NAME: 'KeyBuzz', BRAND_NAME: 'KeyBuzz', BRAND_URL: 'https://keybuzz.io', WIDGET_BRAND_URL: 'https://keybuzz.io',
+    DISPLAY_MANIFEST: false
   })
   const brand = {
     name: "Café $(SECRET_KEY_BASE) ${JOB} #{exit} & Co: 50 %", url: 'https://a.example', terms: 'https://a.example/t?a=b#c',
@@ -93,7 +95,8 @@ test('the brand has what settings give, and nothing else', async () => {
   assert.not.match(text, /\$/)
   assert.equal(JSON.parse(text), {
     INSTALLATION_NAME: brand.name, BRAND_NAME: brand.name, BRAND_URL: brand.url, WIDGET_BRAND_URL: brand.url,
-    TERMS_URL: brand.terms, PRIVACY_URL: brand.privacy, LOGO: brand.logo, LOGO_DARK: brand.logo_dark, LOGO_THUMBNAIL: brand.thumbnail
+    TERMS_URL: brand.terms, PRIVACY_URL: brand.privacy, LOGO: brand.logo, LOGO_DARK: brand.logo_dark, LOGO_THUMBNAIL: brand.thumbnail,
+    DISPLAY_MANIFEST: false
   })
 })
 
@@ -109,7 +112,7 @@ test('its configuration', async () => {
   const objects = await rendered(chatwoot(settings))
   assert.equal(one(objects, 'ConfigMap', 'chatwoot').data, {
     RAILS_ENV: 'production', NODE_ENV: 'production', INSTALLATION_ENV: 'kubernetes', RAILS_LOG_TO_STDOUT: 'true',
-    RAILS_SERVE_STATIC_FILES: 'true', LOG_LEVEL: 'info', HOME: '/tmp', FRONTEND_URL: 'https://support.keybuzz.io',
+    RAILS_SERVE_STATIC_FILES: 'true', LOG_LEVEL: 'info', HOME: '/tmp', TMPDIR: '/tmp/ruby', FRONTEND_URL: 'https://support.keybuzz.io',
     DEFAULT_LOCALE: 'fr', ENABLE_ACCOUNT_SIGNUP: 'false', WEB_CONCURRENCY: '0', RAILS_MAX_THREADS: '5', SIDEKIQ_CONCURRENCY: '10',
     POSTGRES_HOST: '10.0.0.10', POSTGRES_PORT: '5432', POSTGRES_DATABASE: 'chatwoot',
     REDIS_URL: 'redis://10.0.0.10:6379/1', ACTIVE_STORAGE_SERVICE: 's3_compatible', STORAGE_ENDPOINT: 'http://10.0.0.134:9000',
@@ -188,6 +191,8 @@ test('it sends mail only where settings have a mail server, and logs in only whe
     },
     uses: true, password: undefined, asks: false
   })
+  const starttls = async (port: number, user: string) => (await of({ host: '10.0.0.25', port, user })).environment?.['SMTP_ENABLE_STARTTLS_AUTO']
+  assert.equal([await starttls(25, ''), await starttls(25, 'keybuzz'), await starttls(587, '')], ['false', undefined, undefined])
 })
 
 test('what it needs of the backends', () => {

@@ -54,8 +54,20 @@ func chatwootWrites(given vars) []string {
 
 func chatwootDatabase(me *self, connections int) (*postgres, error) {
 	given := me.vars
+	if err := rubyCanUse(given.or("TMPDIR", "/tmp")); err != nil {
+		return nil, err
+	}
 	return openPostgres(me, given.or("DATABASE_URL", postgresURL(given("POSTGRES_HOST"), given.or("POSTGRES_PORT", "5432"),
 		given("POSTGRES_DATABASE"), given("POSTGRES_USERNAME"), given("POSTGRES_PASSWORD"))), connections)
+}
+
+// rubyCanUse says why Ruby would not take a folder for its temporary files (tmpdir.rb).
+func rubyCanUse(folder string) error {
+	info, err := os.Stat(folder)
+	if err == nil && info.Mode()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
+		err = fmt.Errorf("could not find a temporary directory: everybody may write to %s", folder)
+	}
+	return err
 }
 
 // chatwootServer is what web and sidekiq have in common.
@@ -197,7 +209,7 @@ func chatwootRunner(ctx context.Context, me *self) error {
 	if missing := me.vars.missing(namesIn(string(script))); len(missing) > 0 {
 		return fmt.Errorf("key not found: %s", strings.Join(missing, ", "))
 	}
-	var brand map[string]string
+	var brand map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(me.vars("BRAND")), &brand); err != nil {
 		return fmt.Errorf("BRAND: %w", err)
 	}
@@ -206,8 +218,8 @@ func chatwootRunner(ctx context.Context, me *self) error {
 		return err
 	}
 	for name, value := range brand {
-		_, err := db.Exec(ctx, `insert into installation_configs (name, serialized_value) values ($1, jsonb_build_object('value', $2::text))
-			on conflict (name) do update set serialized_value = excluded.serialized_value, updated_at = now()`, name, value)
+		_, err := db.Exec(ctx, `insert into installation_configs (name, serialized_value) values ($1, jsonb_build_object('value', $2::jsonb))
+			on conflict (name) do update set serialized_value = excluded.serialized_value, updated_at = now()`, name, string(value))
 		if err != nil {
 			return err
 		}

@@ -103,6 +103,19 @@ func TestWhatEachNeedsDependsOnItsConfiguration(t *testing.T) {
 	}
 }
 
+func TestRubyTakesNoTemporaryFolderThatEverybodyMayWriteTo(t *testing.T) {
+	folder := t.TempDir()
+	for mode, taken := range map[os.FileMode]bool{0o700: true, 0o777: false, 0o777 | os.ModeSticky: true} {
+		os.Chmod(folder, mode)
+		if (rubyCanUse(folder) == nil) != taken {
+			t.Error(mode, rubyCanUse(folder))
+		}
+	}
+	if rubyCanUse(filepath.Join(folder, "nowhere")) == nil {
+		t.Error("a folder that is not there")
+	}
+}
+
 func TestAScriptTellsTheVariablesThatItFailsWithout(t *testing.T) {
 	script := "A = os.environ['ONE']\nB = os.environ.get('TWO', '')\nif 'THREE' in os.environ:\n    C = os.environ['THREE']\n" +
 		"JSON.parse(ENV.fetch('FOUR')).each do\nENV.fetch('FIVE', nil)\n"

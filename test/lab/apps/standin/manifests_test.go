@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,7 +87,7 @@ func commandsOf(one container, repository string) [][]string {
 	var commands [][]string
 	for _, line := range regexp.MustCompile(`&&|\n`).Split(command[2], -1) {
 		words := strings.Fields(strings.ReplaceAll(line, "exec bundle", "bundle"))
-		if len(words) > 0 && words[0] != "rm" {
+		if len(words) > 0 && !slices.Contains([]string{"#", "export", "mkdir", "rm"}, words[0]) {
 			commands = append(commands, words)
 		}
 	}
