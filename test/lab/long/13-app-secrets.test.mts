@@ -1,7 +1,7 @@
 // All applications get their secrets from Vault: the way there, cut by kill -9; users of PostgreSQL that are renewed and replaced;
 // Vault sealed, its tokens gone, its packets dropped; and the way back.
 import * as assert from 'uvu/assert'
-import type { Pod } from '../../../lib/cluster/pods.mts'
+import { isReady, type Pod } from '../../../lib/cluster/pods.mts'
 import { bastionStart, labUp, restart, unseal } from '../nodes.mts'
 import { changed, hosts, request } from '../tests/apps.mts'
 import { converge, kubectl, script, those, until, type Run } from '../tests/cluster.mts'
@@ -88,9 +88,12 @@ test('users that may live for three minutes are renewed, and replaced with their
 
 test('sealed: what runs serves, new pods wait, and nothing fails; unsealed, the rollout goes on by itself', async () => {
   // n8n's main ends before its successor starts: it is left alone until others get their secrets.
-  const main = async (): Promise<string> =>
-    (await kubectl('-n', 'keybuzz-n8n', 'get', 'pods', '-l', 'app=n8n-main', '-o', 'jsonpath={.items[?(@.status.containerStatuses[0].ready==true)].metadata.name}')).trim()
+  const main = async (): Promise<string | undefined> => {
+    const { items } = JSON.parse(await kubectl('-n', 'keybuzz-n8n', 'get', 'pods', '-l', 'app=n8n-main', '-o', 'json')) as { items: Pod[] }
+    return items.find(isReady)?.metadata.name
+  }
   const former = await main()
+  assert.ok(former)
   await rotate('third')
   await rolledOut()
   const { http } = await underTraffic(100, async () => {
@@ -110,7 +113,7 @@ test('sealed: what runs serves, new pods wait, and nothing fails; unsealed, the 
     }
     await rolledOut()
     await kubectl('-n', 'keybuzz-n8n', 'wait', '--for=condition=complete', 'job/sealed', '--timeout=180s')
-    await until("n8n's main is another pod", 180, async () => ![former, ''].includes(await main()))
+    await until("n8n's main is another pod", 180, async () => ![former, undefined].includes(await main()))
   }, { app: check })
   assert.is(http.failed, 0, JSON.stringify(http))
 })
