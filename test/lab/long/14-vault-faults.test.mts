@@ -102,7 +102,7 @@ test("a new password of Vault's role in PostgreSQL reaches Vault, though it is s
     assert.match(await vault('read database/creds/vault-canary'), /lease_id/)
   }
   try {
-    await change('another')
+    await change('changed-by-hand-4711')
   } finally {
     await change(old)
   }
