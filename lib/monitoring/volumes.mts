@@ -88,7 +88,7 @@ export const mayRunAtItsVolumes = ({ kubectl, hosts, settings: { monitoring: { p
   const wanted = new Set(claims.flatMap(([name, replicas]) => Array.from({ length: replicas }, (_, index) => `data-${name}-${index}`)))
   const fit = new Set(inPools(hosts, pools).map(({ name }) => name))
   return {
-    name: 'has these volumes in monitoring.pools',
+    name: 'has the volumes of the monitoring in monitoring.pools',
     check: async () => (await places(kubectl)).filter(({ claim, node }) => wanted.has(claim) && !fit.has(node))
       .map(({ claim, node }) => `${claim} is on ${node}, which is not in monitoring.pools (${pools.join(', ')}). Put that back, or give up what it holds:
 kubectl -n ${namespace} delete pvc ${claim} --wait=false; kubectl -n ${namespace} delete pod ${podOf(claim)}`).join('\n'),
